@@ -1,0 +1,1 @@
+"""What upstreams owe us: one package a provider, and the contract they all keep."""

@@ -1,0 +1,123 @@
+"""The contract between gateway and providers: shapes, errors and protocols. All that the gateway sees of providers."""
+
+from providers.contract.deadline import (
+    Clock,
+    Deadline,
+)
+from providers.contract.deployment import (
+    Capabilities,
+    Deployment,
+    Limits,
+    ListPrice,
+    Model,
+    PriceUnit,
+    Secret,
+)
+from providers.contract.errors import (
+    Outcome,
+    ProviderDenied,
+    ProviderError,
+    ProviderFailed,
+    ProviderOverloaded,
+    ProviderRefused,
+    ProviderUnanswered,
+    ProviderUnreachable,
+)
+from providers.contract.mask import (
+    Bitmap,
+    Mask,
+    Runs,
+)
+from providers.contract.money import (
+    LARGEST_MICROUSD,
+    MICROS_PER_USD,
+    NOTHING,
+    Money,
+)
+from providers.contract.picture import (
+    Picture,
+)
+from providers.contract.prompt import (
+    AutomaticPrompt,
+    Box,
+    ExemplarBox,
+    ExemplarsPrompt,
+    ObjectPrompt,
+    Point,
+    Prompt,
+    PromptKind,
+    TextPrompt,
+)
+from providers.contract.provider import (
+    Fetched,
+    Fetcher,
+    FetchError,
+    FetchFailed,
+    FetchForbidden,
+    FetchTooLarge,
+    Means,
+    Provider,
+    Reply,
+    Sleep,
+    Upstream,
+    Workers,
+)
+from providers.contract.segmentation import (
+    Instance,
+    Question,
+    Segmentation,
+    Usage,
+)
+
+__all__ = [
+    "LARGEST_MICROUSD",
+    "MICROS_PER_USD",
+    "NOTHING",
+    "AutomaticPrompt",
+    "Bitmap",
+    "Box",
+    "Capabilities",
+    "Clock",
+    "Deadline",
+    "Deployment",
+    "ExemplarBox",
+    "ExemplarsPrompt",
+    "FetchError",
+    "FetchFailed",
+    "FetchForbidden",
+    "FetchTooLarge",
+    "Fetched",
+    "Fetcher",
+    "Instance",
+    "Limits",
+    "ListPrice",
+    "Mask",
+    "Means",
+    "Model",
+    "Money",
+    "ObjectPrompt",
+    "Outcome",
+    "Picture",
+    "Point",
+    "PriceUnit",
+    "Prompt",
+    "PromptKind",
+    "Provider",
+    "ProviderDenied",
+    "ProviderError",
+    "ProviderFailed",
+    "ProviderOverloaded",
+    "ProviderRefused",
+    "ProviderUnanswered",
+    "ProviderUnreachable",
+    "Question",
+    "Reply",
+    "Runs",
+    "Secret",
+    "Segmentation",
+    "Sleep",
+    "TextPrompt",
+    "Upstream",
+    "Usage",
+    "Workers",
+]

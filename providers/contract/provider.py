@@ -1,0 +1,185 @@
+"""What every provider's code does, and what it is given to do it with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from providers.contract.deadline import Clock, Deadline
+from providers.contract.deployment import Deployment, Model
+from providers.contract.segmentation import Question, Segmentation, Usage
+
+T = TypeVar("T")
+
+
+class Provider(Protocol):
+    """
+    One provider.
+
+    An adapter sends no request that its model's capabilities exclude, since the router filters by them; it does not
+    check them again. It raises nothing but `ProviderError`, and `asyncio.CancelledError` when it is cancelled.
+    """
+
+    @property
+    def name(self) -> str:
+        """The provider's name in configuration, JSON and metrics."""
+        ...
+
+    @property
+    def models(self) -> Mapping[str, Model]:
+        """Its products, by the provider's own name for them."""
+        ...
+
+    def check(self, deployment: Deployment) -> None:
+        """
+        Refuse a deployment that cannot work, before any traffic.
+
+        Raises:
+            ValueError: naming the field, its value and the remedy.
+        """
+        ...
+
+    async def segment(
+        self, question: Question, deployment: Deployment, *, attempt_id: str, deadline: Deadline
+    ) -> tuple[Segmentation, Usage]:
+        """
+        Make one call, and wait for its masks until *deadline*.
+
+        Args:
+            question: within the capabilities of the deployment's model.
+            deployment: where to ask.
+            attempt_id: our name for this attempt, at most 64 characters of `[A-Za-z0-9_]`: sent upstream wherever the
+                provider has a place for it, so that a lost answer can be found again.
+            deadline: when it passes the adapter raises `ProviderUnanswered` (or `ProviderUnreachable` when nothing
+                left), and is not cancelled from outside.
+
+        Returns:
+            Instances with masks at the picture's size, all-black ones left out, unsorted and uncut; and the usage.
+
+        Raises:
+            ProviderError: there is no segmentation; `elsewhere` and `may_have_charged` say what follows.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections and threads."""
+        ...
+
+
+class Workers(Protocol):
+    """A bounded pool of threads for what would block the event loop: decoding, encoding, hashing, model work."""
+
+    async def run(self, work: Callable[[], T], *, pixels: int) -> T:
+        """
+        Run *work* off the event loop, or at once where it is too small to be worth a thread.
+
+        Args:
+            work: a call without arguments.
+            pixels: how many pixels it touches: what decides between here and a thread.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file brought from somebody else's address."""
+
+    data: bytes
+    media_type: str | None
+    """What the server called it; not to be believed."""
+
+
+class Fetcher(Protocol):
+    """
+    Brings files from addresses that other people name: pictures of callers, masks of providers.
+
+    It carries no credential, goes to no private address, follows a bounded number of redirects and checks each hop,
+    and stops at a number of bytes and at a moment.
+    """
+
+    async def fetch(self, url: str, *, deadline: Deadline, max_bytes: int) -> Fetched:
+        """
+        Return the file behind *url*.
+
+        Raises:
+            FetchForbidden: the address is one that nobody may send us to.
+            FetchTooLarge: more than *max_bytes*.
+            FetchFailed: no file came: unreachable, an error status, too slow.
+        """
+        ...
+
+
+class FetchError(Exception):
+    """A file that was not brought. The message is for the caller; it holds no query string."""
+
+
+class FetchForbidden(FetchError):
+    """The address (or one it redirects to) is private, reserved, of another scheme or port."""
+
+
+class FetchTooLarge(FetchError):
+    """The file is larger than allowed."""
+
+
+class FetchFailed(FetchError):
+    """No file came."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        """Say what happened; *status* is the server's, if it answered."""
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an upstream answered, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    body: bytes
+
+
+class Upstream(Protocol):
+    """Calls configured endpoints, never an address that somebody else named; follows no redirect."""
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        deadline: Deadline,
+        max_bytes: int,
+    ) -> Reply:
+        """
+        Send one request and read its whole answer, whatever its status.
+
+        Raises:
+            ProviderUnreachable: nothing of the request left.
+            ProviderUnanswered: it left (or may have) and no whole answer came until *deadline*.
+            ProviderFailed: the answer is larger than *max_bytes*, or compressed although nobody asked for that;
+                `may_have_charged` is set, since the upstream did answer.
+        """
+        ...
+
+
+class Sleep(Protocol):
+    """`asyncio.sleep` in service; a hand-wound one in tests."""
+
+    async def __call__(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a provider is built with: everything that touches the world outside."""
+
+    upstream: Upstream
+    fetcher: Fetcher
+    workers: Workers
+    clock: Clock
+    sleep: Sleep
