@@ -61,6 +61,7 @@ from providers.contract.provider import (
     Sleep,
     Upstream,
     Workers,
+    WorkersBusy,
 )
 from providers.contract.segmentation import (
     Instance,
@@ -120,4 +121,5 @@ __all__ = [
     "Upstream",
     "Usage",
     "Workers",
+    "WorkersBusy",
 ]

@@ -39,20 +39,8 @@ class Mask:
         """Make a mask of a `(height, width)` array in which every value but 0 is the object."""
         if bitmap.ndim != 2:
             raise ValueError(f"a bitmap is (height, width), got the shape {bitmap.shape}")
-        height, width = bitmap.shape
-        flat = np.ascontiguousarray(bitmap.T).reshape(-1)
-        solid = flat if flat.dtype == np.bool_ else flat != 0
-        if solid.size == 0:
-            return cls((height, width), np.zeros(1, np.int64))
-        edges = np.flatnonzero(solid[1:] != solid[:-1])
-        bounds = np.empty(edges.size + 2, np.int64)
-        bounds[0] = 0
-        np.add(edges, 1, out=bounds[1:-1])
-        bounds[-1] = solid.size
-        runs = np.diff(bounds)
-        if solid[0]:
-            runs = np.concatenate((np.zeros(1, np.int64), runs))
-        return cls((height, width), runs)
+        size: tuple[int, int] = (bitmap.shape[0], bitmap.shape[1])
+        return cls(size, _to_runs(bitmap.astype(np.bool_, copy=False)))
 
     @classmethod
     def from_counts(cls, size: tuple[int, int], counts: str | bytes) -> Mask:
@@ -63,10 +51,13 @@ class Mask:
             ValueError: the text is not COCO's, or its runs do not fill the picture.
         """
         runs = _read_counts(counts.encode("ascii") if isinstance(counts, str) else counts)
-        if runs.size and int(runs.min()) < 0:
+        pixels = size[0] * size[1]
+        if int(runs.min()) < 0:
             raise ValueError("a run of negative length")
-        if int(runs.sum()) != size[0] * size[1]:
-            raise ValueError(f"the runs add up to {int(runs.sum())} pixels, the picture has {size[0] * size[1]}")
+        if int(runs.max()) > pixels:  # before they are added up, since huge ones would add up to anything
+            raise ValueError(f"a run of {int(runs.max())} pixels, the picture has {pixels}")
+        if int(runs.sum()) != pixels:
+            raise ValueError(f"the runs add up to {int(runs.sum())} pixels, the picture has {pixels}")
         if runs.size > 1 and int(runs[1:].min()) == 0:  # legal, but not the one way to write this mask
             return cls.from_bitmap(cls(size, runs).bitmap)
         return cls(size, runs)
@@ -108,14 +99,10 @@ class Mask:
         """The runs as COCO's compressed text, as pycocotools writes them."""
         return _write_counts(self.runs)
 
-    @cached_property
+    @property
     def bitmap(self) -> Bitmap:
-        """The `(height, width)` array of 0 and 1. Do not write into it."""
-        height, width = self.size
-        values = np.zeros(self.runs.size, np.uint8)
-        values[1::2] = 1
-        columns = np.repeat(values, self.runs).reshape(width, height)
-        return np.ascontiguousarray(columns.T)
+        """The `(height, width)` array of 0 and 1, made anew each time: a kept mask must not keep a byte a pixel."""
+        return _to_bitmap(self.size, self.runs)
 
     def iou(self, other: Mask) -> float:
         """Return intersection over union with a mask of the same size; 1.0 for two empty ones."""
@@ -124,6 +111,61 @@ class Mask:
         both = int(np.count_nonzero(self.bitmap & other.bitmap))
         either = self.area + other.area - both
         return both / either if either else 1.0
+
+
+def _to_runs(solid: npt.NDArray[np.bool_]) -> Runs:
+    """
+    Read the runs of a `(height, width)` array of booleans.
+
+    Why not simply transpose it and look along the columns: the transposition is most of the work. Rows are compared
+    with the rows above them as they lie, and only the few places where they differ are brought into column order.
+    """
+    height, width = solid.shape
+    if solid.size == 0:
+        return np.zeros(1, np.int64)
+    if solid.T.flags.c_contiguous:
+        return _to_runs_along(solid.T.reshape(-1))
+    differs = solid[1:] != solid[:-1]
+    if np.count_nonzero(differs) > solid.size // 32:  # so many that sorting them takes longer than transposing
+        return _to_runs_along(np.ascontiguousarray(solid.T).reshape(-1))
+    turns = np.flatnonzero(solid[0, 1:] != solid[-1, :-1])  # from the bottom of a column to the top of the next
+    above, columns = np.divmod(np.flatnonzero(differs), width)
+    edges = np.sort(np.concatenate((columns * height + above + 1, (turns + 1) * height)))
+    return _between(edges, solid.size, starts_solid=bool(solid[0, 0]))
+
+
+def _to_runs_along(flat: npt.NDArray[np.bool_]) -> Runs:
+    """Read the runs of pixels that already lie in column order."""
+    return _between(np.flatnonzero(flat[1:] != flat[:-1]) + 1, flat.size, starts_solid=bool(flat[0]))
+
+
+def _between(edges: Runs, end: int, *, starts_solid: bool) -> Runs:
+    """Return the lengths between the places where the pixels change, background first."""
+    bounds = np.zeros(edges.size + 2 + starts_solid, np.int64)
+    bounds[1 + starts_solid : -1] = edges
+    bounds[-1] = end
+    return bounds[1:] - bounds[:-1]
+
+
+def _to_bitmap(size: tuple[int, int], runs: Runs) -> Bitmap:
+    """
+    Paint runs into a `(height, width)` array of 0 and 1.
+
+    A 1 is put where a run begins and at the top of every column that begins on the object; each pixel is then the sum,
+    modulo two, of the ones above it. The sums are taken for eight columns at a time, as words of eight bytes.
+    """
+    height, width = size
+    if height * width == 0:
+        return np.zeros(size, np.uint8)
+    edges = np.cumsum(runs[:-1])
+    columns, rows = np.divmod(edges, height)
+    toggles = np.zeros((height, -(-width // 8) * 8), np.uint8)
+    below = rows > 0
+    np.bitwise_xor.at(toggles, (rows[below], columns[below]), np.uint8(1))
+    toggles[0, :width] = np.searchsorted(edges, np.arange(width) * height, side="right") & 1
+    words = toggles.view(np.uint64)
+    np.bitwise_xor.accumulate(words, axis=0, out=words)
+    return np.ascontiguousarray(toggles[:, :width])
 
 
 def _write_counts(runs: Runs) -> str:
@@ -143,8 +185,9 @@ def _write_counts(runs: Runs) -> str:
         if not bool(more.any()):
             break
         open_rows, rest = open_rows[more], rest[more]
-    keep = np.arange(13) < lengths[:, None]
-    return characters[keep].tobytes().decode("ascii")
+    longest = int(lengths.max())
+    keep = np.arange(longest) < lengths[:, None]
+    return characters[:, :longest][keep].tobytes().decode("ascii")
 
 
 def _read_counts(text: bytes) -> Runs:

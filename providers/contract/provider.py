@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -62,9 +62,17 @@ class Provider(Protocol):
         """
         ...
 
+    def defaults(self, environ: Mapping[str, str]) -> Sequence[Deployment]:
+        """Return the deployments that there are without a configuration file: none where *environ* holds no key."""
+        ...
+
     async def close(self) -> None:
         """Let go of connections and threads."""
         ...
+
+
+class WorkersBusy(Exception):
+    """As many jobs wait for a thread as may: whoever asked may come back soon."""
 
 
 class Workers(Protocol):
@@ -77,6 +85,9 @@ class Workers(Protocol):
         Args:
             work: a call without arguments.
             pixels: how many pixels it touches: what decides between here and a thread.
+
+        Raises:
+            WorkersBusy: the queue for a thread is full.
         """
         ...
 
@@ -169,7 +180,7 @@ class Upstream(Protocol):
 class Sleep(Protocol):
     """`asyncio.sleep` in service; a hand-wound one in tests."""
 
-    async def __call__(self, seconds: float) -> None:
+    async def __call__(self, seconds: float, /) -> None:
         """Wait."""
         ...
 

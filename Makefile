@@ -1,0 +1,70 @@
+# Everything a contributor runs. Each target does its own set-up on a machine with Python 3.11 or newer and make.
+#
+# The Python packages come from the lock files, each checked by its hash; the package index is whichever pip is
+# configured with. The set-up is done again only when a lock file or pyproject.toml changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test serve check bench setup openapi lock clean
+
+help: ## say what each target does
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.runtime ## segment a real photograph through every provider, on sandbox upstreams, and check the books
+	@$(BIN)/maskgate demo
+
+serve: $(VENV)/.runtime ## run the gateway on http://127.0.0.1:8080 with embedded defaults (ARGS="--sandbox" for more)
+	@$(BIN)/maskgate serve $(ARGS)
+
+test: $(VENV)/.tests ## run every test, with real redis-server and PostgreSQL (ARGS="tests/gateway -x" for fewer)
+	@sh tests/setup_servers.sh redis-server postgresql
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+check: $(VENV)/.tests ## format, lint, types, import contracts, OpenAPI drift, lock files
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/maskgate openapi --check openapi/openapi.json
+	@$(BIN)/python tests/check_locks.py
+
+bench: $(VENV)/.tests ## measure the gateway beside its rivals; bench-output/bench.json (ARGS="--quick" for a short one)
+	@sh tests/setup_servers.sh nginx wrk
+	@$(BIN)/python tests/benchmarks/run.py $(ARGS)
+
+setup: $(VENV)/.tests ## make .venv with everything for development
+
+openapi: $(VENV)/.runtime ## write openapi/openapi.json from the app
+	@$(BIN)/maskgate openapi --out openapi/openapi.json
+
+lock: $(VENV)/bin/python ## bring the lock files in step with pyproject.toml (UPGRADE=--upgrade for newer versions)
+	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT \
+	&& $(BIN)/python -m venv "$$tools" \
+	&& "$$tools/bin/python" -m pip install --quiet --disable-pip-version-check uv \
+	&& "$$tools/bin/uv" $(COMPILE) $(UPGRADE) pyproject.toml -o requirements.lock \
+	&& "$$tools/bin/uv" $(COMPILE) $(UPGRADE) pyproject.toml --extra dev -c requirements.lock -o tests/requirements.lock \
+	&& "$$tools/bin/uv" $(COMPILE) $(UPGRADE) --group pyproject.toml:build -c tests/requirements.lock -o deploy/build.lock
+
+clean: ## remove what the other targets made, .venv included; never .maskgate, where the ledger is
+	rm -rf $(VENV) demo-output bench-output dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+$(VENV)/bin/python:
+	@sh deploy/make_venv.sh $(PYTHON) $(VENV)
+
+$(VENV)/.runtime: requirements.lock deploy/build.lock pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what Maskgate runs on into $(VENV) (once)"
+	@$(PIP) --require-hashes -r deploy/build.lock -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.tests: tests/requirements.lock requirements.lock deploy/build.lock pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what Maskgate is developed with into $(VENV) (once)"
+	@$(PIP) --require-hashes -r deploy/build.lock -r tests/requirements.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/.runtime

@@ -1,0 +1,249 @@
+"""
+The ledger: a reservation before money can be spent, and one ending for each.
+
+    reserve -> settle     the provider answered: this is the charge
+            -> release    provably not charged
+            -> hold       nobody knows: kept until reconciled
+
+Why a reservation for each attempt and not for each request: when one attempt is lost and the next one answers, both may
+be billed. `reserve` returns only when the reservation is on disk. An ending never fails: when the database is gone, the
+answer is bought all the same, so the ending is parked and written as soon as it can be (`parked` counts them). If the
+process dies before that, the reservation stays open, and the sweep of whoever lives turns it into a hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+
+import orjson
+from sqlalchemy import select
+
+from gateway.accounting.reports import UsageQuery, UsageReport, read_usage
+from gateway.accounting.reservation import Reservation
+from gateway.accounting.sweeping import OpenAttempt, open_since
+from gateway.store import (
+    BoundedDatabase,
+    Database,
+    Entry,
+    Journal,
+    Keys,
+    Kind,
+    LedgerUnavailable,
+    Verdict,
+    open_database,
+)
+from providers.contract import LARGEST_MICROUSD, Clock, Money
+
+_MICROS = 1_000_000
+#: A sweep looks back this far behind the last one, for entries that were committed late.
+_LATE = 3600 * _MICROS
+
+
+class AttemptRefused(Exception):
+    """The ledger does not take an attempt: its id was used before, or a value in it cannot be stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call to one deployment, as the ledger knows it."""
+
+    attempt_id: str
+    request_id: str
+    prompt_index: int
+    tenant: str
+    key_id: str
+    deployment: str
+    provider: str
+    model: str
+    region: str
+    price_id: str
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+class Ledger:
+    """Every micro-dollar, in a database. Belongs to one event loop."""
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        *,
+        wall: Callable[[], float],
+        clock: Clock,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        answer_seconds: float = 2.0,
+    ) -> Ledger:
+        """
+        Open a ledger; make its tables where they are missing.
+
+        Args:
+            url: `sqlite:///relative/path`, `sqlite:////absolute/path` or `postgresql://user@host/db`.
+            wall: seconds since 1970, UTC: what entries are dated with.
+            clock: monotonic seconds.
+            sleep: waits between the offers of what is parked.
+            answer_seconds: how long the database may take over one transaction; a caller waits two of these at most.
+
+        Raises:
+            ValueError: the address names no database of a known kind.
+            LedgerUnavailable: the database cannot be opened.
+        """
+        database = await open_database(url, connect_seconds=answer_seconds)
+        return cls(BoundedDatabase(database, seconds=answer_seconds), wall=wall, clock=clock, sleep=sleep)
+
+    def __init__(
+        self, database: Database, *, wall: Callable[[], float], clock: Clock, sleep: Callable[[float], Awaitable[None]]
+    ) -> None:
+        """Keep the ledger in an open database; see `open`."""
+        self._database = database
+        self._wall = wall
+        self._swept_until = 0
+        self._sweeping = asyncio.Lock()
+        self.journal = Journal(database, clock=clock, sleep=sleep)
+        self.keys = Keys(database, wall)
+
+    @property
+    def parked(self) -> int:
+        """Endings that wait in memory for the database to come back."""
+        return self.journal.parked
+
+    async def reserve(self, attempt: Attempt, amount: Money, *, expires_in: float) -> Reservation:
+        """
+        Reserve the most that an attempt can cost. When this returns, the reservation is on disk.
+
+        Args:
+            attempt: its id is unique for ever.
+            amount: not negative.
+            expires_in: seconds after which, still open, it counts as abandoned: well beyond the attempt's deadline.
+
+        Raises:
+            LedgerUnavailable: nothing is reserved, so nothing may be spent.
+            AttemptRefused: the ledger does not take this attempt.
+        """
+        if not 0 <= amount.microusd <= LARGEST_MICROUSD:
+            raise ValueError(f"reserve from 0 to {LARGEST_MICROUSD} micro-dollars, got {amount.microusd}")
+        entry = self._opening(attempt, amount, expires_in)
+        try:
+            verdict = await self.journal.commit(entry)
+        except LedgerUnavailable as failure:
+            if not failure.certain:
+                self._undo(entry)
+            raise
+        except asyncio.CancelledError:
+            self._undo(entry)
+            raise
+        if verdict is not Verdict.WRITTEN:
+            raise AttemptRefused(f"the ledger does not take attempt {attempt.attempt_id!r}: it is {verdict}")
+        return Reservation(self.journal, attempt.attempt_id, amount, wall=self._wall)
+
+    def _opening(self, attempt: Attempt, amount: Money, expires_in: float) -> Entry:
+        at = round(self._wall() * _MICROS)
+        return Entry(
+            attempt_id=attempt.attempt_id,
+            phase=0,
+            kind=Kind.RESERVE.value,
+            amount_microusd=amount.microusd,
+            cost_microusd=0,
+            reported_microusd=None,
+            upstream_ref=None,
+            reason=None,
+            at=at,
+            request_id=attempt.request_id,
+            prompt_index=attempt.prompt_index,
+            tenant=attempt.tenant,
+            key_id=attempt.key_id,
+            deployment=attempt.deployment,
+            provider=attempt.provider,
+            model=attempt.model,
+            region=attempt.region,
+            price_id=attempt.price_id,
+            expires_at=at + round(expires_in * _MICROS),
+            tags=_written(attempt.tags) if attempt.tags else "{}",
+        )
+
+    def _undo(self, entry: Entry) -> None:
+        """
+        Release what may have been reserved without anybody knowing: no bytes have left.
+
+        Both entries are written, so that it does not matter whether the first one was there, or arrives only later.
+        """
+        released = Entry(
+            entry.attempt_id, 1, Kind.RELEASE.value, 0, 0, None, None, "never_sent", round(self._wall() * _MICROS)
+        )
+        self.journal.park(entry, released)
+
+    async def sweep(self, *, grace_seconds: float = 5.0) -> int:
+        """
+        Turn the reservations that nobody has ended in time into holds, and return how many there were.
+
+        Any number of gateways may sweep at once: each reservation is held once. A settlement that arrives later
+        resolves that hold.
+
+        Raises:
+            LedgerUnavailable: the database is out of reach.
+        """
+        async with self._sweeping:
+            return await self._sweep(grace_seconds)
+
+    async def _sweep(self, grace_seconds: float) -> int:
+        now = round(self._wall() * _MICROS)
+        expired_by = now - round(grace_seconds * _MICROS)
+        since: int | None = self._swept_until
+        swept_until, held = now - _LATE, 0
+        while since is not None:
+            page = await self._database.read(partial(open_since, since=since))
+            swept_until = min([swept_until, *(found.at for found in page.open if found.expires_at > expired_by)])
+            holds = [_abandoned(found, now) for found in page.open if found.expires_at <= expired_by]
+            verdicts = await asyncio.gather(*(self.journal.commit(hold) for hold in holds))
+            held += sum(verdict is Verdict.WRITTEN for verdict in verdicts)
+            since = page.next_since
+        self._swept_until = max(self._swept_until, swept_until)
+        return held
+
+    async def usage(self, query: UsageQuery) -> UsageReport:
+        """
+        Add up what was reserved, settled, released and held.
+
+        Raises:
+            LedgerUnavailable: the database is out of reach.
+        """
+        return await self._database.read(partial(read_usage, query=query))
+
+    async def ready(self) -> bool:
+        """Whether spending can be recorded, as far as is known."""
+        if self.journal.down_seconds is not None:
+            return False
+        try:
+            return await self._database.read(lambda connection: connection.scalar(select(1)) == 1)
+        except LedgerUnavailable:
+            return False
+
+    async def close(self, *, patience_seconds: float = 5.0) -> None:
+        """Write what waits, give what is parked a last chance for that long, and close the database."""
+        await self.journal.close(patience_seconds=patience_seconds)
+        await self._database.close()
+
+
+def _written(tags: tuple[tuple[str, str], ...]) -> str:
+    """Return tags as they are stored."""
+    for tag in tags:
+        if not all(text.isprintable() for text in tag):
+            raise AttemptRefused(f"the tag {tag!r} cannot be stored: use printable characters only")
+    return orjson.dumps(dict(tags)).decode()
+
+
+def _abandoned(found: OpenAttempt, now: int) -> Entry:
+    """Return the hold of a reservation that nobody has ended."""
+    return Entry(
+        attempt_id=found.attempt_id,
+        phase=1,
+        kind=Kind.HOLD.value,
+        amount_microusd=found.amount_microusd,
+        cost_microusd=found.amount_microusd,
+        reported_microusd=None,
+        upstream_ref=None,
+        reason="abandoned",
+        at=now,
+    )

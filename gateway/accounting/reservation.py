@@ -1,0 +1,125 @@
+"""
+The life of one reservation in this process.
+
+Use it as an async context manager around the call that it pays for: whatever leaves the block, an error or a
+cancellation included, leaves no reservation open.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from gateway.store import Entry, Journal, Kind, Verdict
+from providers.contract import NOTHING, Money
+
+_MICROS = 1_000_000
+_LONGEST_TEXT = 256
+_WELL = frozenset({None, Verdict.WRITTEN, Verdict.RESOLVED, Verdict.HELD})
+
+_log = logging.getLogger(__name__)
+
+
+class AlreadyResolved(Exception):
+    """A reservation was to be ended a second time."""
+
+
+class Reservation:
+    """Money set aside for one attempt. Ends once; each way to end it returns when that is on disk, or parked."""
+
+    __slots__ = ("_ended_as", "_journal", "_wall", "amount", "attempt_id")
+
+    def __init__(self, journal: Journal, attempt_id: str, amount: Money, *, wall: Callable[[], float]) -> None:
+        """Stand for a reservation that is on disk; `Ledger.reserve` makes them."""
+        self._journal = journal
+        self.attempt_id = attempt_id
+        self._wall = wall
+        self._ended_as: Kind | None = None
+        self.amount = amount
+        """The most that can be charged for the attempt."""
+
+    async def settle(self, *, charge: Money, cost: Money, reported: Money | None, upstream_ref: str | None) -> None:
+        """
+        Charge the tenant: the provider has answered.
+
+        Args:
+            charge: to the tenant, at most what was reserved; `pricing.charge` caps it.
+            cost: what is owed to the provider.
+            reported: the provider's own figure, where it gave one.
+            upstream_ref: the provider's name for the call.
+
+        Raises:
+            AlreadyResolved: the reservation has ended before.
+            ValueError: an amount is negative or beyond the reservation; the reservation stays open.
+        """
+        if not NOTHING <= charge <= self.amount:
+            raise ValueError(f"charge from 0 to the reserved {self.amount.microusd} micro-dollars, got {charge}")
+        if cost < NOTHING:
+            raise ValueError(f"a cost is not negative, got {cost}")
+        figure = None if reported is None or reported < NOTHING else reported.microusd
+        await self._end(Kind.SETTLE, charge, cost, reported=figure, upstream_ref=upstream_ref)
+
+    async def release(self, reason: str) -> None:
+        """
+        Give the money back: the provider has provably not charged.
+
+        Raises:
+            AlreadyResolved: the reservation has ended before.
+        """
+        await self._end(Kind.RELEASE, NOTHING, NOTHING, reason=reason)
+
+    async def hold(self, reason: str, *, upstream_ref: str | None = None) -> None:
+        """
+        Keep the money set aside: nobody knows whether the provider has charged.
+
+        Raises:
+            AlreadyResolved: the reservation has ended before.
+        """
+        await self._end(Kind.HOLD, self.amount, self.amount, reason=reason, upstream_ref=upstream_ref)
+
+    async def __aenter__(self) -> Self:
+        """Enter the block that the reservation pays for."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Hold what was left open. The entry is with the journal before anything can cancel the wait for it."""
+        if self._ended_as is None:
+            await self.hold("left_open")
+
+    async def _end(
+        self,
+        kind: Kind,
+        amount: Money,
+        cost: Money,
+        *,
+        reported: int | None = None,
+        reason: str | None = None,
+        upstream_ref: str | None = None,
+    ) -> None:
+        if self._ended_as is not None:
+            raise AlreadyResolved(f"attempt {self.attempt_id} has ended as {self._ended_as}, so it cannot {kind}")
+        entry = Entry(
+            attempt_id=self.attempt_id,
+            phase=1,
+            kind=kind.value,
+            amount_microusd=amount.microusd,
+            cost_microusd=cost.microusd,
+            reported_microusd=reported,
+            upstream_ref=_storable(upstream_ref) or None if upstream_ref else None,
+            reason=None if reason is None else _storable(reason),
+            at=round(self._wall() * _MICROS),
+        )
+        self._ended_as = kind
+        verdict = await self._journal.keep(entry)
+        if verdict not in _WELL:
+            # The answer is bought and goes to the caller all the same; the sweep or a reconciliation came first.
+            _log.error("the ending of attempt %s is refused as %s: %s", self.attempt_id, verdict, entry)
+
+
+def _storable(text: str) -> str:
+    """Return a text from outside as every database takes it: printable and not too long."""
+    return "".join(character for character in text[:_LONGEST_TEXT] if character.isprintable())

@@ -1,0 +1,1 @@
+"""Our HTTP face: read, call the flow, write."""

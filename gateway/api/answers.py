@@ -1,0 +1,235 @@
+"""Typed values → our JSON: the shapes of `schema.py`, written as plain dicts."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gateway.api.problems import attempt_body, problem_body
+from gateway.flow import Services
+from gateway.problems import GatewayError
+from gateway.quoting import QuotedQuestion
+from gateway.render.masks import render
+from gateway.render.overlay import overlay
+from gateway.request import Answer, AttemptReport, CacheStatus, MaskEncoding, SegmentationRequest
+from gateway.routing.deployments import Offer
+from gateway.routing.health import BreakerState, HealthView
+from providers.contract import Capabilities, Instance, Mask, Money, Picture
+
+Answered = Sequence[Answer | GatewayError]
+
+FREE = frozenset({CacheStatus.HIT, CacheStatus.JOINED})
+
+
+def image_body(picture: Picture) -> dict[str, Any]:
+    """Return the picture's facts."""
+    return {
+        "width": picture.width,
+        "height": picture.height,
+        "media_type": picture.media_type,
+        "digest": picture.digest,
+    }
+
+
+def charged(answers: Answered) -> int:
+    """Return what the request costs its tenant, in micro-dollars."""
+    return sum(attempt.charge.microusd for attempt in attempts_of(answers))
+
+
+def attempts_of(answers: Answered) -> list[AttemptReport]:
+    """Return every attempt that was made for these answers, by prompt."""
+    return [attempt for answer in answers for attempt in answer.attempts]
+
+
+async def segmentation_body(
+    request: SegmentationRequest, answers: Answered, services: Services, *, fetch_ms: int, total_ms: Callable[[], int]
+) -> dict[str, Any]:
+    """
+    Return the whole answer, its masks in the encoding that was asked for.
+
+    Args:
+        request: what was asked.
+        answers: one for each question, or its problem.
+        services: for its workers.
+        fetch_ms: what bringing the picture took.
+        total_ms: says, at the end, what all of it took.
+    """
+    attempts = attempts_of(answers)
+    body: dict[str, Any] = {
+        "id": request.id,
+        "object": "segmentation",
+        "status": "succeeded" if all(isinstance(answer, Answer) for answer in answers) else "partially_succeeded",
+        "image": image_body(request.picture),
+        "instances": await _rendered(request, answers, services),
+        "answers": [_answer_body(index, answer, request.id) for index, answer in enumerate(answers)],
+        "attempts": [attempt_body(attempt) for attempt in attempts],
+        "cost": _cost_body(answers, attempts),
+    }
+    if request.output.overlay:
+        body["overlay"] = await _overlay(request, answers, services)
+    body["timing_ms"] = {
+        "total": total_ms(),
+        "fetch": fetch_ms,
+        "upstream": sum(attempt.duration_ms for attempt in attempts),
+    }
+    body["tags"] = dict(request.tags)
+    body["metadata"] = request.metadata
+    return body
+
+
+def _cost_body(answers: Answered, attempts: Sequence[AttemptReport]) -> dict[str, Any]:
+    total = charged(answers)
+    saved = [a.origin.charge.microusd for a in answers if isinstance(a, Answer) and a.cache in FREE]
+    return {
+        "currency": "USD",
+        "charged_microusd": total,
+        "charged_usd": Money(total).usd,
+        "held_microusd": sum(attempt.held.microusd for attempt in attempts),
+        "saved_microusd": sum(saved),
+    }
+
+
+async def _rendered(request: SegmentationRequest, answers: Answered, services: Services) -> list[dict[str, Any]]:
+    found = [
+        (index, instance)
+        for index, answer in enumerate(answers)
+        if isinstance(answer, Answer)
+        for instance in answer.segmentation.instances
+    ]
+    encoding = request.output.masks
+    height, width = request.picture.size
+    # Runs are at hand, or a matter of microseconds; a PNG or a polygon goes through every pixel.
+    pixels = 0 if encoding in {MaskEncoding.RLE, MaskEncoding.NONE} else height * width * len(found)
+    return await services.workers.run(
+        lambda: [_instance_body(index, instance, encoding) for index, instance in found], pixels=pixels
+    )
+
+
+def _instance_body(index: int, instance: Instance, encoding: MaskEncoding) -> dict[str, Any]:
+    return {
+        "prompt_index": index,
+        "score": instance.score,
+        "box": _box_body(instance.mask),
+        "area": instance.mask.area,
+        "label": instance.label,
+        "mask": render(instance.mask, encoding),
+    }
+
+
+def _box_body(mask: Mask) -> dict[str, int]:
+    box = mask.box
+    if box is None:
+        raise ValueError("an empty mask is no instance; adapters leave them out")
+    return {"x_min": box.x_min, "y_min": box.y_min, "x_max": box.x_max, "y_max": box.y_max}
+
+
+def _answer_body(index: int, answer: Answer | GatewayError, request_id: str) -> dict[str, Any]:
+    if isinstance(answer, GatewayError):
+        return {"prompt_index": index, "error": problem_body(answer, request_id)}
+    origin = answer.origin
+    return {
+        "prompt_index": index,
+        "deployment": origin.deployment,
+        "provider": origin.provider,
+        "model": origin.model,
+        "region": origin.region,
+        "cache": answer.cache.value,
+        "warnings": list(answer.segmentation.warnings),
+    }
+
+
+async def _overlay(request: SegmentationRequest, answers: Answered, services: Services) -> str:
+    masks = [i.mask for answer in answers if isinstance(answer, Answer) for i in answer.segmentation.instances]
+    height, width = request.picture.size
+    drawn = await services.workers.run(lambda: overlay(request.picture.data, masks), pixels=height * width * 10)
+    return base64.b64encode(drawn).decode()
+
+
+def quote_body(request: SegmentationRequest, quoted: Sequence[QuotedQuestion]) -> dict[str, Any]:
+    """Return a quote."""
+    total = sum(each.most.microusd for each in quoted)
+    if request.route.max_charge is not None:
+        total = min(total, request.route.max_charge.microusd)
+    return {
+        "object": "quote",
+        "image": image_body(request.picture),
+        "questions": [_quoted_body(each, request.id) for each in quoted],
+        "most_microusd": total,
+        "most_usd": Money(total).usd,
+        "likely_microusd": sum(each.likely.microusd for each in quoted),
+    }
+
+
+def _quoted_body(quoted: QuotedQuestion, request_id: str) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "prompt_index": quoted.prompt_index,
+        "cache": "hit" if quoted.kept else "miss",
+        "candidates": [
+            {
+                "deployment": each.candidate.name,
+                "provider": each.candidate.offer.deployment.provider,
+                "model": each.candidate.offer.model.name,
+                "region": each.candidate.offer.deployment.region,
+                "price_id": each.candidate.price.id,
+                "most_microusd": each.most.microusd,
+            }
+            for each in quoted.candidates
+        ],
+        "excluded": [
+            {"deployment": out.deployment, "reason": out.reason.value, "detail": out.detail}
+            for out in quoted.exclusions
+        ],
+        "most_microusd": quoted.most.microusd,
+    }
+    if quoted.error is not None:
+        body["error"] = problem_body(quoted.error, request_id)
+    return body
+
+
+def deployment_body(offer: Offer, view: HealthView) -> dict[str, Any]:
+    """Return one deployment. Its endpoint and credential are nobody's business."""
+    price = offer.price
+    return {
+        "name": offer.name,
+        "provider": offer.deployment.provider,
+        "model": offer.model.name,
+        "family": offer.model.family,
+        "region": offer.deployment.region,
+        "priority": offer.priority,
+        "capabilities": _capabilities_body(offer.model.capabilities),
+        "price": None
+        if price is None
+        else {
+            "id": price.id,
+            "microusd": price.usd.microusd,
+            "unit": price.unit.value,
+            "valid_from": price.valid_from,
+            "source": price.source,
+        },
+        "takes_traffic": price is not None and view.state is not BreakerState.OPEN,
+        "health": {
+            "state": view.state.value,
+            "reason": view.reason,
+            "retry_after_seconds": round(view.retry_after_seconds, 3),
+        },
+        "in_flight": view.in_flight,
+    }
+
+
+def _capabilities_body(capabilities: Capabilities) -> dict[str, Any]:
+    limits = capabilities.limits
+    return {
+        "prompt_kinds": sorted(kind.value for kind in capabilities.prompt_kinds),
+        "points": capabilities.points,
+        "boxes": capabilities.boxes,
+        "gives_scores": capabilities.gives_scores,
+        "max_masks": capabilities.max_masks,
+        "limits": {
+            "min_side": limits.min_side,
+            "max_side": limits.max_side,
+            "max_bytes": limits.max_bytes,
+            "media_types": sorted(limits.media_types),
+            "max_prompt_characters": limits.max_prompt_characters,
+        },
+    }

@@ -1,0 +1,114 @@
+"""
+Problem → HTTP status and body: one table, RFC 9457.
+
+Source: https://www.rfc-editor.org/rfc/rfc9457 (type, title, status, detail; members of our own beside them).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from gateway.problems import (
+    AllDeploymentsUnavailable,
+    DeadlineExceeded,
+    GatewayError,
+    ImageForbidden,
+    ImageTooLarge,
+    ImageUnreachable,
+    InternalError,
+    InvalidImage,
+    InvalidRequest,
+    LedgerDown,
+    MalformedBody,
+    MethodNotAllowed,
+    NoDeployment,
+    NotFound,
+    Overloaded,
+    PromptTooLong,
+    ProviderFailure,
+    Unauthenticated,
+    UnsupportedCapability,
+    UnsupportedContentType,
+    UnsupportedMediaType,
+)
+from gateway.request import AttemptReport
+
+MEDIA_TYPE = "application/problem+json"
+
+#: Every problem's status and its title, which never changes from one occurrence to the next.
+STATUS: dict[type[GatewayError], tuple[int, str]] = {
+    MalformedBody: (400, "The body cannot be read"),
+    InvalidRequest: (422, "The request is not valid"),
+    UnsupportedContentType: (415, "This Content-Type is not read here"),
+    InvalidImage: (422, "The picture cannot be used"),
+    ImageTooLarge: (422, "The picture is too large"),
+    UnsupportedMediaType: (422, "The picture's format is not taken"),
+    ImageUnreachable: (422, "The picture could not be fetched"),
+    ImageForbidden: (422, "The picture's address is not allowed"),
+    PromptTooLong: (422, "The prompt is too long"),
+    UnsupportedCapability: (422, "No deployment takes this kind of prompt"),
+    NoDeployment: (422, "No deployment can answer"),
+    Unauthenticated: (401, "A valid key is needed"),
+    NotFound: (404, "There is no such thing here"),
+    MethodNotAllowed: (405, "This path does not take this method"),
+    Overloaded: (503, "Too much at once"),
+    ProviderFailure: (502, "The provider failed"),
+    AllDeploymentsUnavailable: (503, "No deployment is available"),
+    LedgerDown: (503, "Spending cannot be recorded"),
+    DeadlineExceeded: (504, "The deadline passed"),
+    InternalError: (500, "The gateway failed"),
+}
+
+
+def status_of(problem: GatewayError) -> int:
+    """Return the HTTP status of a problem."""
+    return STATUS[type(problem)][0]
+
+
+def problem_body(problem: GatewayError, request_id: str) -> dict[str, Any]:
+    """Return a problem as JSON."""
+    status, title = STATUS[type(problem)]
+    body: dict[str, Any] = {
+        "type": f"urn:maskgate:problem:{problem.code}",
+        "title": title,
+        "status": status,
+        "code": problem.code,
+        "detail": problem.message,
+        "request_id": request_id,
+    }
+    if problem.field is not None:
+        body["field"] = problem.field
+    if problem.retry_after_seconds is not None:
+        body["retry_after_seconds"] = problem.retry_after_seconds
+    if problem.attempts:
+        body["attempts"] = [attempt_body(attempt) for attempt in problem.attempts]
+    return body
+
+
+def problem_headers(problem: GatewayError) -> dict[str, str]:
+    """Return the headers that go with a problem."""
+    headers = {}
+    if problem.retry_after_seconds is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after_seconds)))
+    elif status_of(problem) == 503:
+        headers["Retry-After"] = "1"
+    if isinstance(problem, Unauthenticated):
+        headers["WWW-Authenticate"] = 'Bearer realm="maskgate"'
+    return headers
+
+
+def attempt_body(attempt: AttemptReport) -> dict[str, Any]:
+    """Return an attempt as JSON."""
+    body: dict[str, Any] = {
+        "prompt_index": attempt.prompt_index,
+        "deployment": attempt.deployment,
+        "outcome": attempt.outcome.value,
+        "duration_ms": attempt.duration_ms,
+        "charge_microusd": attempt.charge.microusd,
+    }
+    if attempt.held.microusd:
+        body["held_microusd"] = attempt.held.microusd
+    if attempt.message is not None:
+        body["message"] = attempt.message
+    return body

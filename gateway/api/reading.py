@@ -1,0 +1,195 @@
+"""The request's bytes → body and picture source: JSON, or multipart with the parts `image` and `request`."""
+
+from __future__ import annotations
+
+import json
+from email.message import Message
+from typing import Any
+
+from pydantic import ValidationError
+from python_multipart.multipart import MultipartParser
+from starlette.requests import ClientDisconnect, Request
+
+from gateway.intake.body import SegmentationBody
+from gateway.intake.picture import PictureSource
+from gateway.problems import ImageTooLarge, InvalidRequest, MalformedBody, UnsupportedContentType
+
+#: Beside the picture a request is small; this is room for 16 prompts of 64 points, tags and metadata.
+JSON_BYTES = 2**20
+PARTS = 8
+
+
+async def read_request(request: Request, *, max_picture_bytes: int) -> tuple[SegmentationBody, PictureSource]:
+    """
+    Read and check a request's body.
+
+    Args:
+        request: not read yet.
+        max_picture_bytes: of the encoded file; base64 and multipart framing come on top.
+
+    Raises:
+        GatewayError: it is too large, malformed, or has a field that is missing, unknown or out of range.
+    """
+    media_type, parameters = _content_type(request.headers.get("content-type", ""))
+    raw = await _read(request, max_picture_bytes * 4 // 3 + 2 * JSON_BYTES, max_picture_bytes)
+    if media_type == "application/json":
+        body = parse_body(raw)
+        return body, _source(body, None)
+    if media_type == "multipart/form-data" and parameters.get("boundary"):
+        parts = _parts(raw, parameters["boundary"])
+        body = parse_body(parts["request"]) if "request" in parts else _missing("request")
+        part = parts.get("image")
+        return body, _source(body, part)
+    raise UnsupportedContentType(
+        "send application/json, or multipart/form-data with the file part `image` and the JSON part `request`",
+        field="Content-Type",
+    )
+
+
+def parse_body(raw: bytes) -> SegmentationBody:
+    """
+    Read the request's JSON.
+
+    Raises:
+        MalformedBody: not JSON.
+        InvalidRequest: naming the first field at fault, and how many more there are.
+    """
+    try:
+        return SegmentationBody.model_validate_json(raw)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+        first = details[0]
+        if first["type"] == "json_invalid":
+            raise MalformedBody(f"the body is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}") from None
+        more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+        raise InvalidRequest(_sentence(dict(first)) + more, field=field_path(first["loc"])) from None
+
+
+def field_path(loc: tuple[int | str, ...]) -> str | None:
+    """
+    Write a field's place as callers write it.
+
+    >>> field_path(("prompts", 0, "object", "box", "x_min"))
+    'prompts[0].box.x_min'
+    """
+    steps = list(loc)
+    # Behind the index of a prompt pydantic names the arm of the union, which is the prompt's kind and no field.
+    if len(steps) > 2 and steps[0] == "prompts" and steps[2] in {"text", "object", "exemplars", "automatic"}:
+        del steps[2]
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return path.lstrip(".") or None
+
+
+def _sentence(detail: dict[str, Any]) -> str:
+    if detail["type"] == "extra_forbidden":
+        return "this field is unknown; is it misspelt, or of a later version?"
+    if detail["type"] == "missing":
+        return "this field is required"
+    return str(detail["msg"]).removeprefix("Value error, ")
+
+
+def _source(body: SegmentationBody, part: bytes | None) -> PictureSource:
+    """Return where the picture is; exactly one place is allowed."""
+    if part is not None:
+        if body.image is not None:
+            raise InvalidRequest("the picture came as the part `image` already; leave image out", field="image")
+        return PictureSource(part=part)
+    if body.image is None:
+        raise InvalidRequest("give the picture: image.url, image.data, or the multipart part `image`", field="image")
+    return PictureSource(url=body.image.url, base64=body.image.data)
+
+
+async def _read(request: Request, limit: int, max_picture_bytes: int) -> bytes:
+    """Read the whole body, and stop at the limit."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise ImageTooLarge(
+                    f"the body has more than {limit} bytes; a picture may have {max_picture_bytes}", field="image"
+                )
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise MalformedBody("the body ended early") from None
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _content_type(header: str) -> tuple[str, dict[str, str]]:
+    """Split a Content-Type into its type and its parameters."""
+    if header == "application/json":  # what nearly everybody sends, without the parser's cost
+        return header, {}
+    message = Message()
+    message["content-type"] = header
+    parameters = dict(message.get_params(failobj=[])[1:])
+    return message.get_content_type(), parameters
+
+
+def _missing(part: str) -> SegmentationBody:
+    raise InvalidRequest(f"the multipart part `{part}` is missing", field=part)
+
+
+def _parts(raw: bytes, boundary: str) -> dict[str, bytes]:
+    """
+    Return the parts by name.
+
+    Raises:
+        MalformedBody: not multipart, or cut off.
+        InvalidRequest: an unknown part, or one twice.
+    """
+    parts: list[tuple[dict[str, str], list[bytes]]] = []
+    pending: list[bytes] = [b"", b""]
+    finished: list[bool] = []
+
+    def part_begin() -> None:
+        if len(parts) >= PARTS:
+            raise InvalidRequest(f"more than {PARTS} parts; send `image` and `request`")
+        parts.append(({}, []))
+
+    def header_field(data: bytes, start: int, end: int) -> None:
+        pending[0] += data[start:end]
+
+    def header_value(data: bytes, start: int, end: int) -> None:
+        pending[1] += data[start:end]
+
+    def header_end() -> None:
+        parts[-1][0][pending[0].decode("latin-1").lower()] = pending[1].decode("latin-1")
+        pending[:] = [b"", b""]
+
+    def part_data(data: bytes, start: int, end: int) -> None:
+        parts[-1][1].append(data[start:end])
+
+    parser = MultipartParser(
+        boundary,
+        {
+            "on_part_begin": part_begin,
+            "on_header_field": header_field,
+            "on_header_value": header_value,
+            "on_header_end": header_end,
+            "on_part_data": part_data,
+            "on_end": lambda: finished.append(True),
+        },
+    )
+    try:
+        parser.write(raw)
+        parser.finalize()
+    except ValueError as error:
+        raise MalformedBody(f"the body is not the multipart that its Content-Type says: {error}") from None
+    if not finished:
+        raise MalformedBody("the multipart body is cut off: its closing boundary is missing")
+    return _named(parts)
+
+
+def _named(parts: list[tuple[dict[str, str], list[bytes]]]) -> dict[str, bytes]:
+    named: dict[str, bytes] = {}
+    for headers, chunks in parts:
+        message = Message()
+        message["content-disposition"] = headers.get("content-disposition", "")
+        name = message.get_param("name", header="content-disposition")
+        if name not in {"image", "request"}:
+            raise InvalidRequest(f"unknown part {json.dumps(name)}; send `image` and `request`", field=str(name))
+        if name in named:
+            raise InvalidRequest(f"the part `{name}` came twice", field=str(name))
+        named[str(name)] = b"".join(chunks)
+    return named

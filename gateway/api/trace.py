@@ -1,0 +1,152 @@
+"""
+What surrounds every request: its id, its place in the house, its one log line, its metrics, and the last net.
+
+Written as plain ASGI, since it stands on the hot path of every answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.accounting import LedgerUnavailable
+from gateway.admission import Gate
+from gateway.api.problems import MEDIA_TYPE, problem_body, problem_headers, status_of
+from gateway.problems import GatewayError, InternalError, LedgerDown, Overloaded
+from gateway.telemetry.metrics import Metrics
+from providers.contract import Clock, WorkersBusy
+
+#: A caller's own id is taken over when it can stand in a log line.
+OWN_ID = re.compile(r"^[A-Za-z0-9._:-]{1,64}$")
+
+#: Paths that answer however busy the gateway is: an orchestrator would otherwise kill it for being in demand.
+ALWAYS_OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+BUSY = "as much decoding and encoding waits as this gateway takes at once; try again shortly"
+DOWN = "the ledger's database does not answer; try again shortly"
+
+
+@dataclass(slots=True)
+class Trace:
+    """What is noted of one request on its way, for the log line."""
+
+    request_id: str
+    outcome: str = "ok"
+    tenant: str | None = None
+    key_id: str | None = None
+    charged_microusd: int = 0
+    deployments: list[str] = field(default_factory=list)
+
+
+def trace_of(request: Request) -> Trace:
+    """Return the trace that `Surroundings` made for this request."""
+    trace: Trace = request.scope["maskgate.trace"]
+    return trace
+
+
+def problem_message(problem: GatewayError, request_id: str) -> tuple[int, dict[str, str], bytes]:
+    """Return a problem as status, headers and body."""
+    headers = {"content-type": MEDIA_TYPE, **problem_headers(problem)}
+    return status_of(problem), headers, orjson.dumps(problem_body(problem, request_id))
+
+
+class Surroundings:
+    """ASGI middleware around the whole app."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        gate: Gate,
+        metrics: Metrics,
+        log: Any,
+        clock: Clock,
+        new_id: Callable[[str], str],
+    ) -> None:
+        """Stand around *app*."""
+        self._app = app
+        self._gate = gate
+        self._metrics = metrics
+        self._log = log
+        self._clock = clock
+        self._new_id = new_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and note what became of it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = self._clock()
+        trace = Trace(_own_id(scope) or self._new_id("req"))
+        scope["maskgate.trace"] = trace
+        status = 0
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", trace.request_id.encode())]
+            await send(message)
+
+        try:
+            await self._admitted(scope, receive, noting)
+        except GatewayError as problem:
+            await _answer(problem, trace, noting)
+        except WorkersBusy:
+            await _answer(Overloaded(BUSY, retry_after_seconds=1.0), trace, noting)
+        except LedgerUnavailable:
+            await _answer(LedgerDown(DOWN, retry_after_seconds=1.0), trace, noting)
+        except Exception:
+            self._log.exception("request_broke", request_id=trace.request_id, path=scope["path"])
+            if status:  # half an answer is out: the connection has to break, or it would pass for a whole one
+                raise
+            await _answer(InternalError("the gateway failed; the log has it under request_id"), trace, noting)
+        finally:
+            self._note(scope, trace, status, self._clock() - started)
+
+    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in ALWAYS_OPEN:
+            await self._app(scope, receive, send)
+            return
+        with self._gate.enter():
+            await self._app(scope, receive, send)
+
+    def _note(self, scope: Scope, trace: Trace, status: int, seconds: float) -> None:
+        self._metrics.request(trace.outcome, seconds)
+        self._log.info(
+            "request",
+            request_id=trace.request_id,
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            outcome=trace.outcome,
+            tenant=trace.tenant,
+            key_id=trace.key_id,
+            deployments=trace.deployments,
+            charged_microusd=trace.charged_microusd,
+            ms=round(seconds * 1000, 2),
+        )
+
+
+def _own_id(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text = str(value.decode("latin-1"))
+            return text if OWN_ID.match(text) else None
+    return None
+
+
+async def _answer(problem: GatewayError, trace: Trace, send: Send) -> None:
+    trace.outcome = problem.code
+    status, headers, body = problem_message(problem, trace.request_id)
+    encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+    encoded.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})

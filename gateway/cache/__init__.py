@@ -1,0 +1,1 @@
+"""Have we answered this before, or are we answering it right now?"""

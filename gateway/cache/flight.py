@@ -1,0 +1,66 @@
+"""
+One question in flight at a time: whoever asks the same meanwhile waits for that answer.
+
+The work belongs to the gateway and not to a caller's connection: it runs in a task of its own, so that a caller who
+hangs up cancels his waiting and not a call that is already paid for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Flights(Generic[T]):
+    """The work in flight, by name."""
+
+    def __init__(self) -> None:
+        """Start with nothing in flight."""
+        self._named: dict[Hashable, asyncio.Task[T]] = {}
+        self._all: set[asyncio.Task[T]] = set()
+
+    def __contains__(self, name: Hashable) -> bool:
+        """Whether work of that name is in flight."""
+        return name in self._named
+
+    async def join(self, name: Hashable | None, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """
+        Wait for the work of that name, starting it where it is not in flight.
+
+        Args:
+            name: equal for equal work; None is never shared.
+            work: started at most once for each flight.
+        """
+        task = self._named.get(name) if name is not None else None
+        if task is None:
+            task = asyncio.create_task(work())
+            self._all.add(task)
+            if name is not None:
+                self._named[name] = task
+            task.add_done_callback(lambda done: self._landed(name, done))
+        return await asyncio.shield(task)
+
+    def __len__(self) -> int:
+        """Count what is in flight."""
+        return len(self._all)
+
+    async def land(self, seconds: float) -> int:
+        """Wait that long for all of it to end; cancel the rest, and return how many those were."""
+        if not self._all:
+            return 0
+        _, late = await asyncio.wait(set(self._all), timeout=seconds)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
+        return len(late)
+
+    def _landed(self, name: Hashable | None, task: asyncio.Task[T]) -> None:
+        self._all.discard(task)
+        if name is not None and self._named.get(name) is task:
+            del self._named[name]
+        if not task.cancelled():
+            task.exception()  # whoever waits has it; when nobody waits any more, it is no surprise to the loop

@@ -1,0 +1,79 @@
+"""`maskgate serve`: the gateway, until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.failures import NO_GATEWAY, WRONG_COMMAND_LINE, CommandFailed
+from gateway.cli.options import ConfigFile
+
+
+def serve(
+    config: ConfigFile = None,
+    host: Annotated[str, typer.Option(help="Listen here; 0.0.0.0 for every address.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for a free one.")] = 8080,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that share port and ledger.")] = 1,
+    *,
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Also start sandbox upstreams, and use only them.")
+    ] = False,
+) -> None:
+    """Run the gateway until SIGINT or SIGTERM; requests in flight are finished."""
+    with ExitStack() as stack:
+        if sandbox:
+            if config is not None:
+                raise CommandFailed(
+                    "--sandbox brings its own configuration: leave --config and MASKGATE_CONFIG out",
+                    exit_code=WRONG_COMMAND_LINE,
+                )
+            config = _start_sandbox(stack)
+        _run(config, host=host, port=port, workers=workers)
+
+
+def _run(config: Path | None, *, host: str, port: int, workers: int) -> None:
+    """Serve until a signal, in this process or in several."""
+    from gateway.app import create_app
+    from gateway.cli.worker import settings_for
+    from gateway.serving import StartFailed, listen, serve_in_processes, url_of
+    from gateway.serving import serve as serve_app
+    from gateway.settings import SettingsError
+
+    try:
+        settings = settings_for(config, host=host, environ=os.environ)
+        listener = listen(host, port)
+        url = url_of(listener)
+        if workers > 1:
+            typer.echo(f"Maskgate on {url}, {workers} processes", err=True)
+            os.environ |= {"MASKGATE_HOST": host} | ({"MASKGATE_CONFIG": str(config)} if config else {})
+            serve_in_processes("gateway.cli.worker:create", listener, processes=workers)
+        else:
+            serve_app(
+                create_app(settings), listener, started=lambda: typer.echo(f"Maskgate on {url} ({url}/docs)", err=True)
+            )
+    except SettingsError as error:
+        raise CommandFailed(str(error)) from error
+    except StartFailed as error:
+        raise CommandFailed(f"the gateway did not start: {error}", exit_code=NO_GATEWAY) from error
+
+
+def _start_sandbox(stack: ExitStack) -> Path:
+    """Start sandbox upstreams that live as long as *stack*; return the configuration file for them."""
+    from gateway.app import sandbox_config
+    from gateway.sandboxed import sandbox_running
+    from gateway.serving import StartFailed
+
+    try:
+        started = stack.enter_context(sandbox_running())
+    except StartFailed as error:
+        raise CommandFailed(str(error), exit_code=NO_GATEWAY) from error
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="maskgate-")))
+    config = folder / "sandbox.yaml"
+    config.write_text(sandbox_config(started.host, started.port), encoding="utf-8")
+    typer.echo(f"Sandbox on {started.control_url} (its books: {started.control_url}/books)", err=True)
+    return config

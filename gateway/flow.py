@@ -1,0 +1,383 @@
+"""
+The life of one request, in order. Read this first.
+
+    in → normalize (intake) → admit (admission) → and then, here, for each question:
+    screen → recall → join the flight, or: rank → per attempt reserve, call, settle → keep → answer
+
+Three decisions in it, each a defect elsewhere:
+
+- **Reserved per attempt.** When the first call goes unanswered and the second answers, both are accounted for.
+- **A reservation ends once**: settled, released (provably not charged) or held (unknown). One left open is held.
+- **The work is the gateway's**, not the caller's connection's: a caller who hangs up stops waiting, and what is already
+  paid for finishes, is settled and fills the cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.accounting import Attempt, Ledger, LedgerUnavailable, Reservation, charge, most
+from gateway.cache.flight import Flights
+from gateway.cache.key import cache_key, question_digest
+from gateway.cache.store import AnswerCache, Kept
+from gateway.problems import DeadlineExceeded, GatewayError, LedgerDown, ProviderFailure
+from gateway.render.selection import select
+from gateway.request import Answer, AttemptReport, CacheMode, CacheStatus, Origin, SegmentationRequest
+from gateway.routing.deployments import Catalogue, Offer
+from gateway.routing.failover import NoAnswer, first_answer
+from gateway.routing.health import BreakerState, HealthTable
+from gateway.routing.ranking import Candidate, Screening, explain, rank, screen
+from gateway.telemetry.metrics import Metrics
+from providers.contract import (
+    NOTHING,
+    Clock,
+    Deadline,
+    Money,
+    Outcome,
+    PriceUnit,
+    Provider,
+    ProviderError,
+    ProviderFailed,
+    Question,
+    Segmentation,
+    Usage,
+    Workers,
+)
+
+#: How long past its deadline a flight may take to account for how it ended, before its caller is sent away.
+LANDING_SECONDS = 0.5
+
+DEADLINE_MESSAGE = (
+    "route.deadline_seconds passed before an answer came. What is under way goes on, and its answer is kept for the "
+    "next request; or allow more time"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the flow works with; built once, in app.py."""
+
+    ledger: Ledger
+    providers: Mapping[str, Provider]
+    offers: Sequence[Offer]
+    catalogue: Catalogue
+    health: HealthTable
+    cache: AnswerCache
+    flights: Flights[Answer]
+    workers: Workers
+    metrics: Metrics
+    log: Any
+    clock: Clock
+    new_id: Callable[[str], str]
+    """Makes an id with that prefix."""
+
+
+@dataclass(slots=True)
+class Purse:
+    """What is left of one request's `max_charge_usd`, over all its questions and attempts; None is no ceiling."""
+
+    left: Money | None
+
+    def take(self, amount: Money) -> bool:
+        """Put *amount* aside; False when there is not that much."""
+        if self.left is None:
+            return True
+        if amount > self.left:
+            return False
+        self.left = self.left - amount
+        return True
+
+    def give_back(self, amount: Money) -> None:
+        """Return what was put aside and not spent."""
+        if self.left is not None:
+            self.left = self.left + amount
+
+
+@dataclass(slots=True)
+class Purchase:
+    """One question on its way through the deployments, and the attempts so far."""
+
+    request: SegmentationRequest
+    index: int
+    purse: Purse
+    attempts: list[AttemptReport] = field(default_factory=list)
+
+    @property
+    def question(self) -> Question:
+        """What is asked."""
+        return self.request.questions[self.index]
+
+
+async def answer_all(request: SegmentationRequest, services: Services) -> list[Answer | GatewayError]:
+    """Answer every question of a request, side by side; a question's problem stands in its place."""
+    purse = Purse(request.route.max_charge)
+    waiting = [answer_one(request, index, purse, services) for index in range(len(request.questions))]
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException) and not isinstance(answer, GatewayError):
+            raise answer
+    return answers  # type: ignore[return-value]  # the loop above has raised everything else
+
+
+async def answer_one(request: SegmentationRequest, index: int, purse: Purse, services: Services) -> Answer:
+    """
+    Recall the answer, join whoever is buying it, or buy it.
+
+    Raises:
+        GatewayError: there is no answer, and why.
+    """
+    question, route = request.questions[index], request.route
+    screening = screen(question, route, services.offers)
+    if not screening.candidates:
+        raise _explained(request, index, screening, services)
+    digest = question_digest(question, request.caller.tenant)
+    if request.cache.mode is CacheMode.USE:
+        kept = recall(digest, screening, request, services.cache)
+        if kept is not None:
+            services.metrics.cache(CacheStatus.HIT.value, kept.origin.charge.microusd)
+            return Answer(kept.segmentation, kept.origin, CacheStatus.HIT)
+    name = (digest, route, request.cache) if request.cache.mode is not CacheMode.SKIP else None
+    joined = name is not None and name in services.flights
+    try:
+        async with asyncio.timeout(request.deadline.remaining() + LANDING_SECONDS):
+            answer = await services.flights.join(
+                name, lambda: buy(Purchase(request, index, purse), screening, digest, services)
+            )
+    except TimeoutError:
+        raise DeadlineExceeded(DEADLINE_MESSAGE, field="route.deadline_seconds") from None
+    except DeadlineExceeded:
+        if joined and not request.deadline.passed:  # it was the other caller's deadline, not this one's
+            return await answer_one(request, index, purse, services)
+        raise
+    if joined:
+        services.metrics.cache(CacheStatus.JOINED.value, answer.origin.charge.microusd)
+        return Answer(answer.segmentation, answer.origin, CacheStatus.JOINED)
+    services.metrics.cache(answer.cache.value)
+    return answer
+
+
+def recall(digest: str, screening: Screening, request: SegmentationRequest, cache: AnswerCache) -> Kept | None:
+    """Return a kept answer of a family that could be asked; where the caller named places, bought in one of them."""
+    families = dict.fromkeys(candidate.offer.model.family for candidate in screening.candidates)
+    for family in families:
+        kept = cache.recall(cache_key(digest, family))
+        if kept is not None and request.route.admits(kept.origin.deployment, kept.origin.provider, kept.origin.region):
+            return kept
+    return None
+
+
+async def buy(purchase: Purchase, screening: Screening, digest: str, services: Services) -> Answer:
+    """
+    Ask one candidate after another, keep what comes, and return it.
+
+    Raises:
+        GatewayError: nobody answered, or nobody could be asked.
+    """
+    request = purchase.request
+    views = services.health.views()
+    candidates, out = rank(screening, request.route, views, seconds=request.deadline.remaining())
+    if not candidates:
+        raise _explained(request, purchase.index, screening, services, *out)
+    try:
+        bought = await first_answer(
+            candidates,
+            lambda candidate, deadline: ask(purchase, candidate, services, deadline),
+            deadline=request.deadline,
+            max_attempts=request.route.max_attempts,
+        )
+    except NoAnswer as failure:
+        raise _failed(purchase, failure, screening, services) from failure
+    except GatewayError as problem:
+        problem.attempts = tuple(purchase.attempts)
+        raise
+    mode = request.cache.mode
+    if mode is not CacheMode.SKIP:
+        services.cache.keep(cache_key(digest, bought.origin.family), bought, ttl_seconds=request.cache.ttl_seconds)
+    status = {CacheMode.USE: CacheStatus.MISS, CacheMode.REFRESH: CacheStatus.REFRESH, CacheMode.SKIP: CacheStatus.SKIP}
+    return Answer(bought.segmentation, bought.origin, status[mode], tuple(purchase.attempts))
+
+
+async def ask(purchase: Purchase, candidate: Candidate, services: Services, deadline: Deadline) -> Kept | None:
+    """
+    Make one call to one deployment, and account for it however it ends.
+
+    Returns:
+        The answer, or None where no call was made: the breaker opened meanwhile, or the ceiling does not allow it.
+
+    Raises:
+        ProviderError: the call brought nothing.
+        GatewayError: it could not be recorded, so it was not made.
+    """
+    amount = most(candidate.price, seconds=deadline.remaining())
+    call = services.health[candidate.name].begin()
+    if call is None:
+        return None
+    if not purchase.purse.take(amount):
+        call.abandoned()
+        return None
+    attempt = _attempt(purchase, candidate, services.new_id("att"))
+    started = services.clock()
+    try:
+        async with await _reserve(attempt, amount, purchase, services) as reservation:
+            kept = await _call(purchase, candidate, attempt, reservation, services, deadline=deadline, started=started)
+    except ProviderError as error:
+        call.failed(error)
+        raise
+    except BaseException:
+        call.abandoned()
+        raise
+    call.succeeded()
+    return kept
+
+
+async def _reserve(attempt: Attempt, amount: Money, purchase: Purchase, services: Services) -> Reservation:
+    """Put the most that the attempt can cost on disk, before a byte leaves."""
+    try:
+        return await services.ledger.reserve(attempt, amount, expires_in=purchase.request.deadline.remaining())
+    except LedgerUnavailable as error:
+        raise LedgerDown(
+            "spending cannot be recorded at the moment, so no provider was asked; try again shortly",
+            retry_after_seconds=1.0,
+        ) from error
+
+
+async def _call(  # the parts of one attempt, in the order in which it lives
+    purchase: Purchase,
+    candidate: Candidate,
+    attempt: Attempt,
+    reservation: Reservation,
+    services: Services,
+    *,
+    deadline: Deadline,
+    started: float,
+) -> Kept:
+    """Call; then settle, release or hold."""
+    try:
+        segmentation, usage = await _segment(purchase.question, candidate, attempt, services, deadline)
+    except ProviderError as error:
+        held = await _end_failed(reservation, candidate, error)
+        purchase.purse.give_back(reservation.amount - held)
+        _note(purchase, candidate, services, started, error.outcome, held=held, message=error.message)
+        raise
+    owed = charge(candidate.price, usage, reservation.amount)
+    await reservation.settle(
+        charge=owed.charge, cost=owed.cost, reported=usage.reported, upstream_ref=usage.upstream_ref
+    )
+    purchase.purse.give_back(reservation.amount - owed.charge)
+    services.metrics.drifted(candidate.name, owed.drift.microusd)
+    _note(purchase, candidate, services, started, Outcome.SUCCEEDED, charged=owed.charge)
+    deployment, model = candidate.offer.deployment, candidate.offer.model
+    origin = Origin(deployment.name, deployment.provider, model.name, model.family, deployment.region, owed.charge)
+    return Kept(select(segmentation, purchase.question), origin)
+
+
+async def _segment(
+    question: Question, candidate: Candidate, attempt: Attempt, services: Services, deadline: Deadline
+) -> tuple[Segmentation, Usage]:
+    """Call the adapter; a defect of its own counts as an unreadable answer, and is logged with its trace."""
+    deployment = candidate.offer.deployment
+    provider = services.providers[deployment.provider]
+    try:
+        return await provider.segment(question, deployment, attempt_id=attempt.attempt_id, deadline=deadline)
+    except ProviderError:
+        raise
+    except Exception as error:
+        services.log.exception("adapter_defect", deployment=deployment.name, attempt_id=attempt.attempt_id)
+        raise ProviderFailed(
+            f"the adapter of {deployment.provider} broke on this call ({type(error).__name__})", may_have_charged=True
+        ) from error
+
+
+async def _end_failed(reservation: Reservation, candidate: Candidate, error: ProviderError) -> Money:
+    """End the reservation of a call that brought nothing; return what stays on hold."""
+    billed_anyway = candidate.price.unit is PriceUnit.REQUEST and error.outcome is not Outcome.UNREACHABLE
+    if error.may_have_charged or billed_anyway:
+        await reservation.hold(error.outcome.value, upstream_ref=error.upstream_ref)
+        return reservation.amount
+    await reservation.release(error.outcome.value)
+    return NOTHING
+
+
+def _attempt(purchase: Purchase, candidate: Candidate, attempt_id: str) -> Attempt:
+    request, deployment = purchase.request, candidate.offer.deployment
+    return Attempt(
+        attempt_id=attempt_id,
+        request_id=request.id,
+        prompt_index=purchase.index,
+        tenant=request.caller.tenant,
+        key_id=request.caller.key_id,
+        deployment=deployment.name,
+        provider=deployment.provider,
+        model=deployment.model,
+        region=deployment.region,
+        price_id=candidate.price.id,
+        tags=request.tags,
+    )
+
+
+def _note(
+    purchase: Purchase,
+    candidate: Candidate,
+    services: Services,
+    started: float,
+    outcome: Outcome,
+    *,
+    charged: Money = NOTHING,
+    held: Money = NOTHING,
+    message: str | None = None,
+) -> None:
+    """Note how an attempt ended: for the caller, and for the metrics."""
+    seconds = services.clock() - started
+    services.metrics.attempt(
+        candidate.name,
+        candidate.offer.deployment.provider,
+        outcome,
+        seconds=seconds,
+        charged=charged.microusd,
+        held=held.microusd,
+    )
+    purchase.attempts.append(
+        AttemptReport(purchase.index, candidate.name, outcome, round(seconds * 1000), charged, held, message)
+    )
+
+
+def _failed(purchase: Purchase, failure: NoAnswer, screening: Screening, services: Services) -> GatewayError:
+    """Return the problem of a question that was asked and not answered."""
+    request, last = purchase.request, failure.last
+    if request.deadline.passed:
+        return DeadlineExceeded(DEADLINE_MESSAGE, field="route.deadline_seconds", attempts=purchase.attempts)
+    if last is None:
+        # Nobody was asked although there were candidates: breakers opened meanwhile, or the ceiling is used up.
+        _, out = rank(screening, request.route, services.health.views(), seconds=request.deadline.remaining())
+        if out:
+            return _explained(request, purchase.index, screening, services, *out)
+        return ProviderFailure(
+            "route.max_charge_usd leaves nothing for this prompt beside the request's other prompts",
+            field="route.max_charge_usd",
+        )
+    return ProviderFailure(
+        f"{purchase.attempts[-1].deployment}: {last.message}",
+        attempts=purchase.attempts,
+        retry_after_seconds=last.retry_after_seconds,
+    )
+
+
+def _explained(
+    request: SegmentationRequest, index: int, screening: Screening, services: Services, *out: Any
+) -> GatewayError:
+    return explain(
+        request.questions[index],
+        request.route,
+        [*screening.exclusions, *out],
+        catalogue=services.catalogue,
+        field=request.fields[index],
+        offers=services.offers,
+    )
+
+
+def open_deployments(services: Services) -> list[str]:
+    """Return the names of the deployments whose breakers keep traffic away."""
+    return [name for name, view in services.health.views().items() if view.state is BreakerState.OPEN]

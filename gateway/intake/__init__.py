@@ -1,0 +1,1 @@
+"""Who asks what: caller, picture and body, checked before anything is spent."""

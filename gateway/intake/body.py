@@ -1,0 +1,194 @@
+"""
+The request's JSON, as callers write it. Unknown fields are refused with their path.
+
+Geometry that needs the picture (is the box inside it?) is checked in `normalize.py`, once the picture is known.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from gateway.request import CacheMode, Fit, MaskEncoding, Strategy
+from providers.contract import Money
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+Pixel = Annotated[int, Field(ge=0, le=1_000_000)]
+
+SECONDS_BY_DEFAULT = 30.0
+MASKS_BY_DEFAULT = 10
+
+
+class Body(BaseModel):
+    """What all parts of a body share."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ImageBody(Body):
+    """Where the picture is: exactly one of `url` and `data` (or the multipart part `image` instead of both)."""
+
+    url: Annotated[str, StringConstraints(min_length=1, max_length=8192)] | None = Field(
+        default=None,
+        description="http or https address, fetched by the gateway",
+        examples=["https://example.com/a.jpg"],
+    )
+    data: Annotated[str, StringConstraints(min_length=1)] | None = Field(
+        default=None, description="base64 of the file, or a data: URI"
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        """Refuse both and neither."""
+        if (self.url is None) == (self.data is None):
+            raise ValueError(
+                "give exactly one of image.url and image.data (or the picture as the multipart part `image`)"
+            )
+        return self
+
+
+class BoxBody(Body):
+    """A half-open rectangle in pixels of the upright picture, origin top-left."""
+
+    x_min: Pixel
+    y_min: Pixel
+    x_max: Pixel
+    y_max: Pixel
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        """Refuse a box without pixels."""
+        if self.x_min >= self.x_max or self.y_min >= self.y_max:
+            raise ValueError("an empty box: x_min has to be below x_max, and y_min below y_max")
+        return self
+
+
+class ExemplarBoxBody(BoxBody):
+    """A box around an example of what to find, or of what not to."""
+
+    positive: bool = True
+
+
+class PointBody(Body):
+    """A pixel on the object, or off it."""
+
+    x: Pixel
+    y: Pixel
+    positive: bool = True
+
+
+class TextBody(Body):
+    """Every instance of what the phrase names."""
+
+    kind: Literal["text"]
+    text: Phrase = Field(examples=["left shoe"])
+
+
+class ObjectBody(Body):
+    """This one thing: under the points, in the box, or both."""
+
+    kind: Literal["object"]
+    points: Annotated[list[PointBody], Field(max_length=64)] = []
+    box: BoxBody | None = None
+
+    @model_validator(mode="after")
+    def _says_where(self) -> Self:
+        """Refuse an object without a place."""
+        if self.box is None and not any(point.positive for point in self.points):
+            raise ValueError("say where the object is: give a box, at least one positive point, or both")
+        return self
+
+
+class ExemplarsBody(Body):
+    """Everything that looks like these."""
+
+    kind: Literal["exemplars"]
+    boxes: Annotated[list[ExemplarBoxBody], Field(min_length=1, max_length=64)]
+    text: Phrase | None = None
+
+
+class AutomaticBody(Body):
+    """Everything there is."""
+
+    kind: Literal["automatic"]
+
+
+PromptBody = Annotated[TextBody | ObjectBody | ExemplarsBody | AutomaticBody, Field(discriminator="kind")]
+
+
+class OutputBody(Body):
+    """How the answer is written."""
+
+    masks: MaskEncoding = MaskEncoding.RLE
+    delivery: Literal["inline"] = "inline"
+    overlay: bool = Field(default=False, description="also return the picture with its masks drawn on it, as a PNG")
+
+
+class RouteBody(Body):
+    """Where to ask. A list that is null is no wish."""
+
+    strategy: Strategy = Strategy.CHEAPEST
+    deployments: Annotated[list[Name], Field(min_length=1, max_length=64)] | None = None
+    providers: Annotated[list[Name], Field(min_length=1, max_length=64)] | None = None
+    regions: Annotated[list[Name], Field(min_length=1, max_length=64)] | None = None
+    max_charge_usd: Annotated[str, StringConstraints(max_length=40)] | None = Field(
+        default=None,
+        description="the most that the whole request may cost, in dollars as a decimal string",
+        examples=["0.02"],
+    )
+    deadline_seconds: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)] = SECONDS_BY_DEFAULT
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    hedge_after_seconds: None = Field(default=None, description="hedging is not offered: null")
+
+    @field_validator("max_charge_usd")
+    @classmethod
+    def _is_money(cls, text: str | None) -> str | None:
+        """Refuse what is no amount."""
+        if text is not None and Money.from_usd(text).microusd < 0:
+            raise ValueError("an amount below zero")
+        return text
+
+
+class CacheBody(Body):
+    """What the cache may do."""
+
+    mode: CacheMode = CacheMode.USE
+    ttl_seconds: Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)] | None = None
+
+
+Tags = Annotated[
+    dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=64)],
+        Annotated[str, StringConstraints(max_length=256)],
+    ],
+    Field(max_length=16),
+]
+
+
+class SegmentationBody(Body):
+    """One picture, one to sixteen prompts."""
+
+    image: ImageBody | None = Field(default=None, description="left out only when the picture is a multipart part")
+    prompt: Phrase | None = Field(default=None, description="short for one text prompt")
+    prompts: Annotated[list[PromptBody], Field(min_length=1, max_length=16)] | None = None
+    max_masks: Annotated[int, Field(ge=1, le=1000)] = MASKS_BY_DEFAULT
+    min_score: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    fit: Fit = Field(
+        default=Fit.AUTO,
+        description="what to do with a deployment whose limits the picture exceeds. Pictures are not yet scaled to "
+        "fit: with both values that deployment is left out, and the problem says so when none remains",
+    )
+    output: OutputBody = OutputBody()
+    route: RouteBody = RouteBody()
+    cache: CacheBody = CacheBody()
+    tags: Tags = {}
+    metadata: Annotated[dict[str, Any], Field(max_length=64)] = Field(default={}, description="echoed in the answer")
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        """Refuse both ways of asking at once, and neither."""
+        if (self.prompt is None) == (self.prompts is None):
+            raise ValueError("give exactly one of prompt (a phrase) and prompts (a list)")
+        return self

@@ -1,0 +1,217 @@
+"""
+A URL, base64 or an uploaded part becomes one checked, upright picture.
+
+Only the header is read: a file that is taken as it is goes to the provider byte for byte, never decoded. What a header
+cannot tell (a cut-off file) is seen at the file's end. A picture whose EXIF says that it lies on its side is the one
+exception: it is turned, since providers disagree about EXIF, and every coordinate would.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Final
+
+import pybase64
+from blake3 import blake3
+from PIL import Image, ImageOps
+
+from gateway.problems import (
+    GatewayError,
+    ImageForbidden,
+    ImageTooLarge,
+    ImageUnreachable,
+    InvalidImage,
+    InvalidRequest,
+    UnsupportedMediaType,
+)
+from providers.contract import Deadline, Fetcher, FetchFailed, FetchForbidden, FetchTooLarge, Picture, Workers
+
+FORMATS: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "MPO": "image/jpeg", "WEBP": "image/webp"}
+
+#: First bytes of formats that people do send, so that the refusal can name them.
+OTHER_FORMATS: Final = (
+    (b"GIF8", "a GIF"),
+    (b"II*\0", "a TIFF"),
+    (b"MM\0*", "a TIFF"),
+    (b"BM", "a BMP"),
+    (b"8BPS", "a Photoshop file"),
+    (b"%PDF", "a PDF"),
+    (b"<svg", "an SVG"),
+    (b"<?xml", "an SVG"),
+)
+OTHER_BRANDS: Final = {b"heic": "a HEIC", b"heix": "a HEIC", b"mif1": "a HEIF", b"avif": "an AVIF"}
+
+ORIENTATION_TAG: Final = 0x0112
+UPRIGHT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PictureLimits:
+    """What the gateway takes, whatever a provider would."""
+
+    max_bytes: int = 32 * 2**20
+    max_pixels: int = 120_000_000
+    min_side: int = 8
+    """Pixels; below this there is nothing to segment."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSource:
+    """Where a request's picture is: exactly one of the three is set."""
+
+    url: str | None = None
+    base64: str | None = None
+    part: bytes | None = None
+
+
+async def bring_picture(
+    source: PictureSource, *, fetcher: Fetcher, workers: Workers, limits: PictureLimits, deadline: Deadline
+) -> Picture:
+    """
+    Fetch or decode the picture, and check it.
+
+    Raises:
+        GatewayError: one of the picture's problems; `field` says where it came from.
+    """
+    field = "image.url" if source.url is not None else "image.data" if source.base64 is not None else "image"
+    try:
+        if source.url is not None:
+            data = await _fetch(source.url, fetcher=fetcher, limits=limits, deadline=deadline)
+        elif source.base64 is not None:
+            encoded = source.base64
+            data = await workers.run(lambda: _decode(encoded, limits), pixels=len(encoded))
+        else:
+            data = source.part or b""
+        return await workers.run(lambda: check_picture(data, url=source.url, limits=limits), pixels=len(data))
+    except GatewayError as problem:
+        problem.field = problem.field or field
+        raise
+
+
+async def _fetch(url: str, *, fetcher: Fetcher, limits: PictureLimits, deadline: Deadline) -> bytes:
+    try:
+        return (await fetcher.fetch(url, deadline=deadline, max_bytes=limits.max_bytes)).data
+    except FetchForbidden as error:
+        raise ImageForbidden(
+            f"{error}. Give an http or https address on the public internet, or send the bytes"
+        ) from error
+    except FetchTooLarge as error:
+        raise ImageTooLarge(f"the file behind image.url has more than {limits.max_bytes} bytes") from error
+    except FetchFailed as error:
+        raise ImageUnreachable(f"no picture came from image.url: {error}") from error
+
+
+def _decode(text: str, limits: PictureLimits) -> bytes:
+    """Read base64, bare or as a data: URI."""
+    if text.startswith("data:"):
+        head, comma, text = text.partition(",")
+        if not comma or not head.endswith(";base64"):
+            raise InvalidRequest("image.data is a data: URI that is not base64; write data:image/png;base64,…")
+    if len(text) > (limits.max_bytes + 2) // 3 * 4:
+        raise ImageTooLarge(f"image.data holds more than {limits.max_bytes} bytes")
+    try:
+        return pybase64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise InvalidRequest(f"image.data is not base64: {error}") from error
+
+
+def check_picture(data: bytes, *, url: str | None, limits: PictureLimits) -> Picture:
+    """
+    Read the header, refuse what cannot be segmented, and turn the picture upright where EXIF says so.
+
+    Raises:
+        InvalidImage: empty, cut off, animated, smaller than anything, or not readable.
+        UnsupportedMediaType: not a PNG, JPEG or WebP.
+        ImageTooLarge: more bytes or pixels than *limits*.
+    """
+    if not data:
+        raise InvalidImage("the picture is empty: 0 bytes")
+    if len(data) > limits.max_bytes:
+        raise ImageTooLarge(f"the picture has {len(data)} bytes; at most {limits.max_bytes} are taken")
+    image = _open(data, limits)
+    _check_size(image.size, limits)
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise InvalidImage("the picture is animated; send one frame")
+    media_type = FORMATS[image.format or ""]
+    if _is_cut_off(data, media_type):
+        raise InvalidImage("the file is cut off: its end is missing")
+    digest = f"blake3:{blake3(data).hexdigest()}"
+    if _orientation(image) == UPRIGHT:
+        return Picture(data, media_type, image.width, image.height, digest, url)
+    upright, media_type = _turned(image)
+    return Picture(upright[0], media_type, upright[1], upright[2], digest)
+
+
+def _open(data: bytes, limits: PictureLimits) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked next
+            return Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP"))
+    except Image.DecompressionBombError:
+        raise ImageTooLarge(f"the picture has more than {limits.max_pixels} pixels; scale it down") from None
+    except (OSError, ValueError, SyntaxError) as error:
+        raise _unreadable(data) from error
+
+
+def _unreadable(data: bytes) -> GatewayError:
+    """Say what the file seems to be."""
+    start = data[:512].lstrip()
+    name = next((name for magic, name in OTHER_FORMATS if start.startswith(magic)), None)
+    if data[4:8] == b"ftyp":
+        name = OTHER_BRANDS.get(data[8:12], name)
+    if name is not None:
+        return UnsupportedMediaType(f"the picture is {name} file; send a PNG, a JPEG or a WebP")
+    return InvalidImage("the file is no picture that we can read; send a PNG, a JPEG or a WebP")
+
+
+def _check_size(size: tuple[int, int], limits: PictureLimits) -> None:
+    width, height = size
+    if width * height > limits.max_pixels:
+        raise ImageTooLarge(
+            f"the picture is {width} x {height} = {width * height} pixels; at most {limits.max_pixels} are taken"
+        )
+    if min(width, height) < limits.min_side:
+        raise InvalidImage(
+            f"the picture is {width} x {height}; each side has to have at least {limits.min_side} pixels"
+        )
+
+
+def _is_cut_off(data: bytes, media_type: str) -> bool:
+    """Whether the end that the format prescribes is missing. Bytes after the end are nobody's harm."""
+    if media_type == "image/png":
+        return b"IEND" not in data[-4096:] and b"IEND" not in data
+    if media_type == "image/jpeg":
+        return b"\xff\xd9" not in data[-4096:] and b"\xff\xd9" not in data[2:]
+    return int.from_bytes(data[4:8], "little") + 8 > len(data)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 where there is none, or nonsense."""
+    if "exif" not in image.info:
+        return UPRIGHT
+    try:
+        value = image.getexif().get(ORIENTATION_TAG, UPRIGHT)
+    except (OSError, ValueError, SyntaxError):  # a broken EXIF block does not make a broken picture
+        return UPRIGHT
+    return value if value in range(1, 9) else UPRIGHT
+
+
+def _turned(image: Image.Image) -> tuple[tuple[bytes, int, int], str]:
+    """Bake the orientation into the pixels, in the picture's own format, and drop the EXIF block."""
+    try:
+        upright = ImageOps.exif_transpose(image)
+        target = io.BytesIO()
+        if image.format == "PNG":
+            upright.save(target, "PNG", compress_level=3, exif=b"")
+            media_type = "image/png"
+        elif image.format == "WEBP":
+            upright.save(target, "WEBP", lossless=True, quality=20, exif=b"")
+            media_type = "image/webp"
+        else:
+            upright.save(target, "JPEG", quality=95, subsampling=0, exif=b"")
+            media_type = "image/jpeg"
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InvalidImage(f"the picture could not be turned upright as its EXIF says: {error}") from error
+    return (target.getvalue(), upright.width, upright.height), media_type

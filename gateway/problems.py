@@ -1,0 +1,181 @@
+"""
+What can go wrong on our side, in our callers' words.
+
+    GatewayError               .code, .field, .retry_after_seconds, .attempts
+      + InvalidRequest           a field is missing, unknown or out of range
+      |   + MalformedBody          the body is not JSON, or not what its Content-Type says
+      + UnsupportedContentType   the request's Content-Type is not one we read
+      + InvalidImage             not a picture, cut off, or too small to hold anything
+      + ImageTooLarge            more bytes or pixels than we take
+      + UnsupportedMediaType     a picture, but of a format that we do not take
+      + ImageUnreachable         no file came from image.url
+      + ImageForbidden           image.url leads where nobody may send us
+      + PromptTooLong            longer than every deployment that could answer takes
+      + UnsupportedCapability    no configured deployment answers this kind of prompt
+      + NoDeployment             each one is ruled out, for a reason given
+      + Unauthenticated          no key, or not one of ours
+      + NotFound                 no such thing here
+      + MethodNotAllowed         not with this method
+      + Overloaded               too much at once; come back
+      + ProviderFailure          every deployment that was asked failed
+      + AllDeploymentsUnavailable  none may be asked at the moment
+      + LedgerDown               spending cannot be recorded, so nothing is spent
+      + DeadlineExceeded         the caller's time ran out
+      + InternalError            our own fault
+
+The class says what happened; `api/problems.py` alone says which HTTP status that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from gateway.request import AttemptReport
+
+
+class GatewayError(Exception):
+    """A request that gets no answer. The message tells its sender what to do; it holds no secret."""
+
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        retry_after_seconds: float | None = None,
+        attempts: Sequence[AttemptReport] = (),
+    ) -> None:
+        """
+        Say what happened.
+
+        Args:
+            message: one or two sentences: what is wrong, with the value, and the remedy.
+            field: path of the field at fault in the request, as `prompts[0].box`.
+            retry_after_seconds: when it is worth trying again, if that can cure it.
+            attempts: the provider calls that were made before it failed.
+        """
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.retry_after_seconds = retry_after_seconds
+        self.attempts = tuple(attempts)
+
+
+class InvalidRequest(GatewayError):
+    """A field is missing, unknown or out of range."""
+
+    code = "invalid_request"
+
+
+class MalformedBody(InvalidRequest):
+    """The body is not JSON, or not what its Content-Type says."""
+
+
+class UnsupportedContentType(GatewayError):
+    """The request's Content-Type is not one we read."""
+
+    code = "unsupported_media_type"
+
+
+class InvalidImage(GatewayError):
+    """Not a picture, cut off, or too small to hold anything."""
+
+    code = "invalid_image"
+
+
+class ImageTooLarge(GatewayError):
+    """More bytes or pixels than we take."""
+
+    code = "image_too_large"
+
+
+class UnsupportedMediaType(GatewayError):
+    """A picture, but of a format that we do not take."""
+
+    code = "unsupported_media_type"
+
+
+class ImageUnreachable(GatewayError):
+    """No file came from image.url."""
+
+    code = "image_unreachable"
+
+
+class ImageForbidden(GatewayError):
+    """The address in image.url leads where nobody may send us."""
+
+    code = "image_forbidden"
+
+
+class PromptTooLong(GatewayError):
+    """Longer than every deployment that could answer takes."""
+
+    code = "prompt_too_long"
+
+
+class UnsupportedCapability(GatewayError):
+    """No configured deployment answers this kind of prompt; the message names who could."""
+
+    code = "unsupported_capability"
+
+
+class NoDeployment(GatewayError):
+    """Each deployment is ruled out for this question, for a reason given."""
+
+    code = "no_deployment"
+
+
+class Unauthenticated(GatewayError):
+    """No key, or not one of ours."""
+
+    code = "unauthenticated"
+
+
+class NotFound(GatewayError):
+    """No such thing here."""
+
+    code = "not_found"
+
+
+class MethodNotAllowed(GatewayError):
+    """This path does not take this method."""
+
+    code = "invalid_request"
+
+
+class Overloaded(GatewayError):
+    """Too much at once; come back."""
+
+    code = "overloaded"
+
+
+class ProviderFailure(GatewayError):
+    """Every deployment that was asked failed, or the one that answered refused."""
+
+    code = "provider_failed"
+
+
+class AllDeploymentsUnavailable(GatewayError):
+    """None of the deployments that could answer may be asked at the moment."""
+
+    code = "all_deployments_unavailable"
+
+
+class LedgerDown(GatewayError):
+    """Spending cannot be recorded, so nothing is spent."""
+
+    code = "ledger_unavailable"
+
+
+class DeadlineExceeded(GatewayError):
+    """The caller's time ran out."""
+
+    code = "deadline_exceeded"
+
+
+class InternalError(GatewayError):
+    """Our own fault; the log has it under the request's id."""
+
+    code = "internal_error"

@@ -1,0 +1,167 @@
+"""
+The typed values that travel between rooms: what was asked, and what came of it.
+
+A request holds one picture and one to sixteen questions; each question is recalled, routed, attempted and charged on
+its own. Nothing here is changed after it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from providers.contract import Deadline, Money, Outcome, Picture, Question, Segmentation
+
+
+class Strategy(StrEnum):
+    """How candidates are ordered."""
+
+    CHEAPEST = "cheapest"
+    PRIORITY = "priority"
+
+
+class CacheMode(StrEnum):
+    """What the cache may do for a request."""
+
+    USE = "use"
+    """Answer from it, and keep what was bought."""
+    REFRESH = "refresh"
+    """Buy anew, and keep that."""
+    SKIP = "skip"
+    """Neither look nor keep; nor share a call that is in flight."""
+
+
+class CacheStatus(StrEnum):
+    """What the cache did for a question."""
+
+    HIT = "hit"
+    MISS = "miss"
+    JOINED = "joined"
+    """An equal question was in flight: this one waited for its answer, and paid nothing."""
+    REFRESH = "refresh"
+    SKIP = "skip"
+
+
+class MaskEncoding(StrEnum):
+    """How masks are written in the answer."""
+
+    RLE = "rle"
+    PNG = "png"
+    POLYGON = "polygon"
+    NONE = "none"
+
+
+class Fit(StrEnum):
+    """What happens with a deployment whose limits the picture exceeds."""
+
+    AUTO = "auto"
+    STRICT = "strict"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the tenant that pays, and the key that was shown."""
+
+    tenant: str
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The caller's wishes about where to ask. None is no wish."""
+
+    strategy: Strategy = Strategy.CHEAPEST
+    deployments: frozenset[str] | None = None
+    providers: frozenset[str] | None = None
+    regions: frozenset[str] | None = None
+    max_charge: Money | None = None
+    """The most that one whole request may cost, held money included."""
+    max_attempts: int = 3
+    """Calls for one question, the first included."""
+
+    @property
+    def restricted(self) -> bool:
+        """Whether the caller named where to ask; then the cache may answer from there alone, too."""
+        return self.deployments is not None or self.providers is not None or self.regions is not None
+
+    def admits(self, deployment: str, provider: str, region: str) -> bool:
+        """Whether the caller's wishes leave this deployment in."""
+        return (
+            (self.deployments is None or deployment in self.deployments)
+            and (self.providers is None or provider in self.providers)
+            and (self.regions is None or region in self.regions)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CacheWish:
+    """What the caller wants of the cache."""
+
+    mode: CacheMode = CacheMode.USE
+    ttl_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How the caller wants the answer."""
+
+    masks: MaskEncoding = MaskEncoding.RLE
+    overlay: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationRequest:
+    """One checked request."""
+
+    id: str
+    caller: Caller
+    picture: Picture
+    questions: tuple[Question, ...]
+    fields: tuple[str, ...]
+    """The path of each question's prompt in the request, for problems: `prompts[0]`, or `prompt`."""
+    route: Route
+    cache: CacheWish
+    output: Output
+    deadline: Deadline
+    tags: tuple[tuple[str, str], ...] = ()
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptReport:
+    """One call to one deployment, as the caller is told of it."""
+
+    prompt_index: int
+    deployment: str
+    outcome: Outcome
+    duration_ms: int
+    charge: Money
+    """What the tenant pays for it."""
+    held: Money
+    """What is kept back because nobody knows yet whether the provider bills it."""
+    message: str | None = None
+    """Why it failed; None when it succeeded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which deployment an answer was bought from."""
+
+    deployment: str
+    provider: str
+    model: str
+    family: str
+    region: str
+    charge: Money
+    """What it cost when it was bought: what a hit saves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one question."""
+
+    segmentation: Segmentation
+    origin: Origin
+    cache: CacheStatus
+    attempts: tuple[AttemptReport, ...] = ()

@@ -1,0 +1,226 @@
+"""
+Capabilities, wishes, limits, price and health → candidates in order, and why the others are out (pure).
+
+Two steps, since a cached answer needs the first and not the second: `screen` says which deployments could answer this
+question at all; `rank` says which of them may be asked now, and in which order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.accounting.pricing import Price, most
+from gateway.problems import AllDeploymentsUnavailable, GatewayError, NoDeployment, PromptTooLong, UnsupportedCapability
+from gateway.request import Route, Strategy
+from gateway.routing.deployments import Catalogue, Offer
+from gateway.routing.health import BreakerState, HealthView
+from providers.contract import (
+    Capabilities,
+    ExemplarsPrompt,
+    Limits,
+    ObjectPrompt,
+    Picture,
+    Prompt,
+    Question,
+    TextPrompt,
+)
+
+
+class Reason(StrEnum):
+    """Why a deployment is out."""
+
+    NOT_WANTED = "not_wanted"
+    UNSUPPORTED = "unsupported_capability"
+    PROMPT_TOO_LONG = "prompt_too_long"
+    LIMITS = "picture_outside_limits"
+    NO_PRICE = "no_price"
+    TOO_DEAR = "above_max_charge"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """A deployment that is out, and why."""
+
+    deployment: str
+    reason: Reason
+    detail: str
+    retry_after_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A deployment that could answer, with the price it is reserved and settled by."""
+
+    offer: Offer
+    price: Price
+
+    @property
+    def name(self) -> str:
+        """The deployment's name."""
+        return self.offer.name
+
+
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """Which deployments could answer a question, and why the others cannot."""
+
+    candidates: tuple[Candidate, ...]
+    exclusions: tuple[Exclusion, ...]
+
+
+def screen(question: Question, route: Route, offers: Sequence[Offer]) -> Screening:
+    """Sort out the deployments that could not answer *question* even in the best of health."""
+    candidates: list[Candidate] = []
+    exclusions: list[Exclusion] = []
+    for offer in offers:
+        found = _excluded(question, route, offer)
+        if found is not None:
+            exclusions.append(Exclusion(offer.name, *found))
+        elif offer.price is None:
+            exclusions.append(
+                Exclusion(
+                    offer.name,
+                    Reason.NO_PRICE,
+                    "it has no price; give it one in the configuration to let it take traffic",
+                )
+            )
+        else:
+            candidates.append(Candidate(offer, offer.price))
+    return Screening(tuple(candidates), tuple(exclusions))
+
+
+def rank(
+    screening: Screening, route: Route, health: Mapping[str, HealthView], *, seconds: float
+) -> tuple[list[Candidate], list[Exclusion]]:
+    """
+    Order the candidates that may be asked now.
+
+    Args:
+        screening: who could answer.
+        route: the caller's strategy and ceiling.
+        health: every deployment's view, by name.
+        seconds: the longest that a call may take: bounds what a deployment priced by the second can cost.
+    """
+    able: list[Candidate] = []
+    exclusions: list[Exclusion] = []
+    for candidate in screening.candidates:
+        view = health[candidate.name]
+        if view.state is BreakerState.OPEN:
+            exclusions.append(
+                Exclusion(candidate.name, Reason.UNAVAILABLE, view.reason or "it is open", view.retry_after_seconds)
+            )
+        elif route.max_charge is not None and most(candidate.price, seconds=seconds) > route.max_charge:
+            cost = most(candidate.price, seconds=seconds).usd
+            exclusions.append(Exclusion(candidate.name, Reason.TOO_DEAR, f"a call can cost {cost} dollars"))
+        else:
+            able.append(candidate)
+    return sorted(able, key=lambda candidate: _order(candidate, route.strategy, seconds)), exclusions
+
+
+def _order(candidate: Candidate, strategy: Strategy, seconds: float) -> tuple[int, int, str]:
+    """Return what candidates are sorted by: smaller is asked earlier."""
+    priority, cost = candidate.offer.priority, most(candidate.price, seconds=seconds).microusd
+    match strategy:
+        case Strategy.CHEAPEST:
+            return cost, priority, candidate.name
+        case Strategy.PRIORITY:
+            return priority, cost, candidate.name
+
+
+def explain(
+    question: Question,
+    route: Route,
+    exclusions: Sequence[Exclusion],
+    *,
+    catalogue: Catalogue,
+    field: str,
+    offers: Sequence[Offer],
+) -> GatewayError:
+    """Return the problem of a question that no deployment can be asked: the nearest miss decides its code."""
+    wanted = [exclusion for exclusion in exclusions if exclusion.reason is not Reason.NOT_WANTED]
+    reasons = {exclusion.reason for exclusion in wanted}
+    listed = "; ".join(f"{exclusion.deployment}: {exclusion.detail}" for exclusion in wanted)
+    if not wanted:
+        names = ", ".join(offer.name for offer in offers) or "none is configured"
+        return NoDeployment(f"route names no deployment that is configured here ({names})", field="route")
+    if reasons == {Reason.UNSUPPORTED}:
+        who = _who_could(question.prompt, catalogue)
+        return UnsupportedCapability(
+            f"no deployment that may be asked takes {_kind(question.prompt)} prompts. Who could: {who}", field=field
+        )
+    if Reason.UNAVAILABLE in reasons:
+        waits = [exclusion.retry_after_seconds for exclusion in wanted if exclusion.reason is Reason.UNAVAILABLE]
+        return AllDeploymentsUnavailable(
+            f"no deployment can be asked at the moment ({listed})", retry_after_seconds=max(1.0, min(waits))
+        )
+    if Reason.TOO_DEAR in reasons:
+        return NoDeployment(
+            f"route.max_charge_usd is too low ({listed}); raise it, or leave it out", field="route.max_charge_usd"
+        )
+    if Reason.LIMITS in reasons:
+        return NoDeployment(f"the picture is outside the limits of every deployment ({listed})", field="image")
+    if Reason.PROMPT_TOO_LONG in reasons:
+        return PromptTooLong(f"{listed}; shorten the text", field=f"{field}.text" if field != "prompt" else field)
+    return NoDeployment(f"no deployment can answer ({listed})", field="route" if route.restricted else None)
+
+
+def _excluded(question: Question, route: Route, offer: Offer) -> tuple[Reason, str] | None:
+    deployment = offer.deployment
+    if not route.admits(deployment.name, deployment.provider, deployment.region):
+        return Reason.NOT_WANTED, "the request's route leaves it out"
+    capabilities = offer.model.capabilities
+    if not covers(capabilities, question.prompt):
+        return (
+            Reason.UNSUPPORTED,
+            f"its model {offer.model.name} takes no {_kind(question.prompt)} prompts of this form",
+        )
+    longest = capabilities.limits.max_prompt_characters
+    text = question.prompt.text if isinstance(question.prompt, TextPrompt | ExemplarsPrompt) else None
+    if text is not None and longest is not None and len(text) > longest:
+        return Reason.PROMPT_TOO_LONG, f"it takes texts of at most {longest} characters, this one has {len(text)}"
+    outside = _outside(question.picture, capabilities.limits)
+    return None if outside is None else (Reason.LIMITS, outside)
+
+
+def covers(capabilities: Capabilities, prompt: Prompt) -> bool:
+    """Whether a model with these capabilities can be asked this prompt."""
+    if prompt.kind not in capabilities.prompt_kinds:
+        return False
+    if isinstance(prompt, ObjectPrompt):
+        return (capabilities.points or not prompt.points) and (capabilities.boxes or prompt.box is None)
+    return True
+
+
+def _outside(picture: Picture, limits: Limits) -> str | None:
+    """Say which limit the picture exceeds."""
+    size = f"{picture.width} x {picture.height}"
+    if limits.min_side is not None and min(picture.width, picture.height) < limits.min_side:
+        return f"the picture is {size}, it takes sides of at least {limits.min_side} pixels"
+    if limits.max_side is not None and max(picture.width, picture.height) > limits.max_side:
+        return f"the picture is {size}, it takes sides of at most {limits.max_side} pixels"
+    if limits.max_bytes is not None and len(picture.data) > limits.max_bytes:
+        return f"the picture has {len(picture.data)} bytes, it takes at most {limits.max_bytes}"
+    if picture.media_type not in limits.media_types:
+        return f"the picture is {picture.media_type}, it takes {', '.join(sorted(limits.media_types))}"
+    return None
+
+
+def _kind(prompt: Prompt) -> str:
+    if not isinstance(prompt, ObjectPrompt):
+        return prompt.kind.value
+    parts = ["points"] * bool(prompt.points) + ["a box"] * (prompt.box is not None)
+    return f"object ({' and '.join(parts)})"
+
+
+def _who_could(prompt: Prompt, catalogue: Catalogue) -> str:
+    """Name every installed provider's models that take such a prompt."""
+    able = [
+        f"{provider} {model.name}"
+        for provider, models in sorted(catalogue.items())
+        for model in models.values()
+        if covers(model.capabilities, prompt)
+    ]
+    return ", ".join(able) if able else "no installed provider"

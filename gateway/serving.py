@@ -1,0 +1,215 @@
+"""
+Put an app behind a real socket: in the foreground until a signal, in several processes, or in a thread for a while.
+
+Every way uses the same server settings. Why proxies' headers are not read: whether a caller is on loopback decides
+whether it needs a key, and a header that anybody can write must not decide that.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+#: Seconds that requests in flight are given when the server is told to stop.
+STOP_SECONDS = 30
+
+#: Seconds that an idle connection is kept: longer than a caller's pool keeps it, so that the caller closes first.
+IDLE_SECONDS = 75
+
+
+class StartFailed(Exception):
+    """The app did not start. The message says why; the cause is the app's own exception, where there is one."""
+
+
+class AddressTaken(StartFailed):
+    """The address could not be listened on."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """
+    Return a listening socket.
+
+    Args:
+        host: an address or a name of this machine; `0.0.0.0` or `::` for every one of its addresses.
+        port: 0 for a free one.
+
+    Raises:
+        AddressTaken: it cannot be had; the message says why.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(2048)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise AddressTaken(f"cannot listen on {host}:{port}: {error.strerror}. Name another with --port.") from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the base URL under which a listening socket is reached from this machine."""
+    host, port = listener.getsockname()[:2]
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
+    return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
+
+
+def serve(app: FastAPI, listener: socket.socket, *, started: Callable[[], None]) -> None:
+    """
+    Serve *app* until SIGINT or SIGTERM, let requests in flight finish, and return. Called in the main thread.
+
+    Args:
+        app: one app, in this process.
+        listener: where; closed at the end.
+        started: called once, when requests are answered.
+
+    Raises:
+        StartFailed: the app's own start-up failed.
+    """
+    failures: list[Exception] = []
+    watched = with_start_told(app, started=started, failed=failures.append)
+    # Once it has stopped, uvicorn sends itself the signal again: it must not kill us before our caller has cleaned up.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        uvicorn.Server(_settings(watched)).run(sockets=[listener])
+    except KeyboardInterrupt:
+        return
+    except SystemExit as ended:
+        raise _start_failed(failures) from ended
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        listener.close()
+
+
+def serve_in_processes(factory: str, listener: socket.socket, *, processes: int) -> None:
+    """
+    Serve the app that *factory* makes, in that many processes that share one socket, until SIGINT or SIGTERM.
+
+    Args:
+        factory: `module:function`, imported and called in each process.
+        listener: shared by all of them.
+        processes: two or more. One that dies is replaced; one that cannot start ends them all.
+
+    Raises:
+        StartFailed: one could not start; it has said why on stderr.
+    """
+    supervisor = Multiprocess(_settings(factory, processes=processes), sockets=[listener])
+    try:
+        supervisor.run()
+    finally:
+        listener.close()
+    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        raise StartFailed("one of its processes could not start")
+
+
+@contextmanager
+def running(app_factory: Callable[[], FastAPI], *, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """
+    Serve an app in a thread with a loop of its own, for as long as the block lasts, and give its base URL.
+
+    Args:
+        app_factory: called once, in this thread.
+        host: where to listen.
+        port: 0 for a free one.
+
+    Raises:
+        StartFailed: the address is taken, or the app's own start-up failed.
+    """
+    settled = threading.Event()
+    failures: list[Exception] = []
+    app = with_start_told(app_factory(), started=settled.set, failed=failures.append)
+    listener = listen(host, port)
+    server = uvicorn.Server(_settings(app))
+
+    def run() -> None:
+        try:
+            server.run(sockets=[listener])
+        except SystemExit:  # how uvicorn says that the app did not start; the reason is in failures
+            failures.append(StartFailed("the app ended before it had started"))
+        finally:
+            settled.set()
+
+    thread = threading.Thread(target=run, name="gateway", daemon=True)
+    thread.start()
+    settled.wait()
+    try:
+        if failures:
+            raise _start_failed(failures)
+        yield url_of(listener)
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+def with_start_told(app: FastAPI, *, started: Callable[[], None], failed: Callable[[Exception], None]) -> FastAPI:
+    """
+    Have *app* tell how its start-up went, and the server keep silent about it until then.
+
+    Args:
+        app: changed in place, and returned.
+        started: called when it has started.
+        failed: called with its exception when it has not.
+    """
+    lifespan = app.router.lifespan_context
+    server_log = logging.getLogger("uvicorn.error")
+
+    @asynccontextmanager
+    async def told(served: FastAPI) -> AsyncIterator[Any]:
+        server_log.setLevel(logging.CRITICAL)
+        async with AsyncExitStack() as stack:
+            try:
+                state = await stack.enter_async_context(lifespan(served))
+            except Exception as error:
+                failed(error)
+                raise
+            server_log.setLevel(logging.WARNING)
+            started()
+            yield state
+
+    app.router.lifespan_context = told
+    return app
+
+
+def _settings(app: FastAPI | str, *, processes: int = 1) -> uvicorn.Config:
+    """Return the server's settings: the same for every way to serve."""
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        workers=processes,
+        loop="auto",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+
+
+def _start_failed(failures: list[Exception]) -> StartFailed:
+    """Return what to raise for an app that did not start."""
+    if not failures:
+        return StartFailed("the server ended before it had started")
+    cause = failures[0]
+    error = StartFailed(str(cause) or type(cause).__name__)
+    error.__cause__ = cause
+    return error

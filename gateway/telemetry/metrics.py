@@ -1,0 +1,142 @@
+"""
+Every Prometheus series, named in one place.
+
+Labels come from closed sets: the configuration's deployments and our own enums. A label that a caller could choose
+would be a way to fill our memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+from providers.contract import Outcome
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+
+class Metrics:
+    """The gateway's series, in a registry of their own: two gateways stand side by side in one process."""
+
+    def __init__(self) -> None:
+        """Register every series."""
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "maskgate_requests",
+            "Answers given, by outcome (`ok` or a problem's code)",
+            ["outcome"],
+            registry=self._registry,
+        )
+        self._request_seconds = Histogram(
+            "maskgate_request_seconds",
+            "From the request's first byte to its answer",
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._attempts = Counter(
+            "maskgate_attempts",
+            "Calls to deployments, by how they ended",
+            ["deployment", "outcome"],
+            registry=self._registry,
+        )
+        self._attempt_seconds = Histogram(
+            "maskgate_attempt_seconds", "Duration of one call", ["deployment"], buckets=SECONDS, registry=self._registry
+        )
+        self._cache = Counter("maskgate_cache", "Questions, by what the cache did", ["result"], registry=self._registry)
+        self._spend = Counter(
+            "maskgate_spend_micros", "Micro-dollars charged to tenants", ["provider"], registry=self._registry
+        )
+        self._held = Counter(
+            "maskgate_held_micros",
+            "Micro-dollars put on hold, not knowing whether they are owed",
+            ["provider"],
+            registry=self._registry,
+        )
+        self._drift = Counter(
+            "maskgate_price_drift_micros",
+            "Micro-dollars by which reported and list price differ, either way",
+            ["deployment"],
+            registry=self._registry,
+        )
+        self._denied = Counter(
+            "maskgate_upstream_denied",
+            "Calls refused for our account's sake (key, permission, credit): somebody has to act",
+            ["deployment"],
+            registry=self._registry,
+        )
+        self._saved = Counter("maskgate_saved_micros", "Micro-dollars that the cache saved", registry=self._registry)
+        self._open = Gauge(
+            "maskgate_deployment_open",
+            "1 while a deployment's breaker keeps traffic away",
+            ["deployment"],
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        )
+        self._in_flight = Gauge(
+            "maskgate_requests_in_flight",
+            "Requests being worked on",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self._cache_bytes = Gauge(
+            "maskgate_cache_bytes",
+            "What the in-process cache holds",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self._ledger = Gauge(
+            "maskgate_ledger",
+            "The ledger's own counts: operations, transactions, parked endings",
+            ["count"],
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+
+    def request(self, outcome: str, seconds: float) -> None:
+        """Count an answer."""
+        self._requests.labels(outcome).inc()
+        self._request_seconds.observe(seconds)
+
+    def attempt(
+        self, deployment: str, provider: str, outcome: Outcome, *, seconds: float, charged: int, held: int
+    ) -> None:
+        """Count a call: how it ended, how long it took, and the micro-dollars charged and held for it."""
+        self._attempts.labels(deployment, outcome.value).inc()
+        self._attempt_seconds.labels(deployment).observe(seconds)
+        if charged:
+            self._spend.labels(provider).inc(charged)
+        if held:
+            self._held.labels(provider).inc(held)
+        if outcome is Outcome.DENIED:
+            self._denied.labels(deployment).inc()
+
+    def cache(self, result: str, saved_microusd: int = 0) -> None:
+        """Count what the cache did, and what it saved."""
+        self._cache.labels(result).inc()
+        if saved_microusd:
+            self._saved.inc(saved_microusd)
+
+    def drifted(self, deployment: str, microusd: int) -> None:
+        """Count the difference between reported and list price."""
+        if microusd:
+            self._drift.labels(deployment).inc(abs(microusd))
+
+    def text(
+        self, *, open_deployments: Iterable[str], in_flight: int, cache_bytes: int, ledger: dict[str, int]
+    ) -> bytes:
+        """Return everything in Prometheus' text format, with the gauges as they are now."""
+        self._open.clear()
+        for deployment in open_deployments:
+            self._open.labels(deployment).set(1)
+        self._in_flight.set(in_flight)
+        self._cache_bytes.set(cache_bytes)
+        for name, count in ledger.items():
+            self._ledger.labels(name).set(count)
+        if MULTIPROCESS_VARIABLE in os.environ:
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus-client has no types for it
+            return generate_latest(registry)
+        return generate_latest(self._registry)

@@ -1,0 +1,74 @@
+"""One deployment, made ready to be called: addresses, headers and options, worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+from providers.contract import Deployment
+from providers.runflow.catalogue import DEFAULT_ASSET_HOSTS, DEFAULT_POLL_SECONDS
+from providers.runflow.wire import segment_of_path
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where and as whom Runflow is called."""
+
+    deployment: Deployment
+    base: str
+    """Everything current lies below `{endpoint}/v1`."""
+    runs_url: str
+    headers: Mapping[str, str]
+    """For reading."""
+    json_headers: Mapping[str, str]
+    """For sending JSON."""
+    hide: tuple[str, ...]
+    """What no message may show."""
+    poll_seconds: float
+    asset_hosts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, deployment: Deployment) -> Account:
+        """Work out what calls to *deployment* need."""
+        base = f"{deployment.endpoint}/v1"
+        model = "/".join(segment_of_path(segment) for segment in deployment.model.split("/"))
+        credential = deployment.credential.reveal()
+        headers = {"authorization": f"Bearer {credential}", "accept": "application/json"}
+        hosts = str(deployment.options.get("asset_hosts", DEFAULT_ASSET_HOSTS)).split(",")
+        return cls(
+            deployment=deployment,
+            base=base,
+            runs_url=f"{base}/models/{model}/runs",
+            headers=headers,
+            json_headers={**headers, "content-type": "application/json"},
+            hide=(credential,),
+            poll_seconds=float(deployment.options.get("poll_seconds", DEFAULT_POLL_SECONDS)),
+            asset_hosts=tuple(host.strip().lower() for host in hosts if host.strip()),
+        )
+
+
+def may_upload_to(url: str, account: Account) -> bool:
+    """
+    Whether the bytes of a picture may be put at an address that Runflow named.
+
+    Why not anywhere: the address comes in an answer, and a PUT to it comes from inside our network. It may lie at the
+    endpoint's own origin, or on a host that `asset_hosts` names, there over https on the usual port alone.
+    """
+    try:
+        target, home = urlsplit(url), urlsplit(account.base)
+        if _origin(target) == _origin(home):
+            return target.username is None
+        default_port = target.port in {None, 443}
+    except ValueError:
+        return False
+    host = (target.hostname or "").rstrip(".")
+    known = any(
+        host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern for pattern in account.asset_hosts
+    )
+    return known and target.scheme == "https" and default_port and target.username is None
+
+
+def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    """Return scheme, host and port."""
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)

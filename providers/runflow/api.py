@@ -1,0 +1,112 @@
+"""Runflow's calls, one method each: a value comes back, or a `ProviderError` is raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from providers.contract import Deadline, Means, Picture, ProviderDenied, ProviderFailed, Reply
+from providers.decoding import decoded
+from providers.runflow.account import Account, may_upload_to
+from providers.runflow.translate import to_error
+from providers.runflow.wire import (
+    Run,
+    RunInput,
+    confirm_body,
+    create_body,
+    read_asset_url,
+    read_run,
+    read_upload,
+    segment_of_path,
+    upload_body,
+)
+
+T = TypeVar("T")
+
+#: Largest answer that is read: a run whose masks came as data URIs.
+_MOST_ANSWER_BYTES = 64 * 1024 * 1024
+
+_FILE_NAMES = {"image/png": "image.png", "image/jpeg": "image.jpg", "image/webp": "image.webp"}
+
+
+@dataclass(frozen=True, slots=True)
+class RunflowApi:
+    """The calls of one attempt."""
+
+    means: Means
+    account: Account
+    deadline: Deadline
+    wall_clock: Callable[[], float]
+    """Seconds since 1970."""
+
+    async def upload(self, picture: Picture) -> str:
+        """
+        Upload a picture and return the signed address that a run can read it at.
+
+        Source: https://docs.runflow.io/guides/upload-large-files, read 2026-11-20.
+        """
+        assets = f"{self.account.base}/asset-uploads"
+        body = upload_body(
+            filename=_FILE_NAMES.get(picture.media_type, "image"),
+            media_type=picture.media_type,
+            size_bytes=len(picture.data),
+        )
+        begun = await self._read(read_upload, await self._send("POST", assets, content=body))
+        if not may_upload_to(begun.url, self.account):
+            raise ProviderDenied(
+                "Runflow named an upload address on a host that is not known; add it to the deployment's "
+                "options.asset_hosts, or set options.picture_as to 'url' and send pictures by URL"
+            )
+        # The address is signed: a credential beside the signature would go to a stranger.
+        await self._send("PUT", begun.url, content=picture.data, headers={"content-type": picture.media_type})
+        confirmation = f"{assets}/{_path_of(begun.asset_id)}/confirmations"
+        return await self._read(read_asset_url, await self._send("POST", confirmation, content=confirm_body()))
+
+    async def create_run(self, run_input: RunInput, *, attempt_id: str) -> Run:
+        """Create a run. An error after the request left may leave a run behind, to be found by its `client_ref`."""
+        reply = await self._send(
+            "POST",
+            self.account.runs_url,
+            content=create_body(run_input, client_ref=attempt_id),
+            headers={**self.account.json_headers, "idempotency-key": attempt_id},
+        )
+        return await self._read(read_run, reply)
+
+    async def get_run(self, run_id: str, *, sign: bool = False) -> Run:
+        """Read a run; *sign* asks for addresses that are signed anew."""
+        query = "?add_signature=true" if sign else ""
+        return await self._read(
+            read_run, await self._send("GET", f"{self.account.base}/runs/{_path_of(run_id)}{query}")
+        )
+
+    async def _send(
+        self, method: str, url: str, *, content: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """Send one request and return its answer, if that is a 2xx."""
+        if headers is None:
+            headers = self.account.headers if content is None else self.account.json_headers
+        reply = await self.means.upstream.send(
+            method, url, headers=headers, content=content, deadline=self.deadline, max_bytes=_MOST_ANSWER_BYTES
+        )
+        if not 200 <= reply.status < 300:
+            raise to_error(reply, now=self.wall_clock(), hide=self.account.hide)
+        return reply
+
+    async def _read(self, read: Callable[[bytes], T], reply: Reply) -> T:
+        """Read the body of a 2xx."""
+        body = reply.body
+        try:
+            return await decoded(self.means, partial(read, body), pixels=len(body), deadline=self.deadline)
+        except ValueError as error:
+            message = f"Runflow answered {reply.status} and not what it documents: {str(error)[:200]}"
+            raise ProviderFailed(message, may_have_charged=True, status=reply.status) from error
+
+
+def _path_of(name: str) -> str:
+    """Return an id that Runflow gave as a segment of a path."""
+    try:
+        return segment_of_path(name)
+    except ValueError as error:
+        raise ProviderFailed(f"Runflow gave an id that cannot be one: {error}", may_have_charged=True) from error

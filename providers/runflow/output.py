@@ -1,0 +1,158 @@
+"""
+Where the masks are in a run's output.
+
+The documents say that outputs are normalized and do not say into what, so the masks are looked for in every place that
+they allow, in this order:
+
+    masks                 in output.model_data, then output, then the record itself      (with image = a preview)
+    outputs[]             the same places; one entry more than there are scores: the first is the preview
+    image_urls[], image, url, output_url
+
+Any value may be JSON or a JSON text of it, any mask an address or an object with one.
+
+Source: https://docs.runflow.io/models/meta/sam-3/image, https://docs.runflow.io/concepts/runs,
+https://fal.ai/models/fal-ai/sam-3/image (whose fields Runflow's copy), read 2026-11-20. No recorded run was available.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from providers.upstream_json import read_json
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFile:
+    """One mask as the output names it."""
+
+    url: str
+    """An http(s) address, mostly signed and short-lived, or a data URI."""
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutput:
+    """What a run gave."""
+
+    files: tuple[MaskFile, ...]
+    """In the provider's order; empty when nothing was found."""
+    nameless: int = 0
+    """Masks that were listed without an address."""
+
+
+def read_output(record: dict[str, Any]) -> RunOutput | None:
+    """
+    Return the masks that a run record names; None where it names none in any known way.
+
+    None is not "nothing found": that is an empty list of masks or of outputs.
+    """
+    places = _places(record)
+    scores, count = _scores(places)
+    masks = _look(places, "masks")
+    if masks is not None:
+        return _files(_as_list(masks), scores)
+    outputs = _look(places, "outputs")
+    if outputs is not None:
+        entries = [entry for entry in _as_list(outputs) if _is_image(entry)]
+        with_preview = count is not None and len(entries) == count + 1
+        return _files(entries[1:] if with_preview else entries, scores)
+    for key in ("image_urls", "image", "url", "output_url"):
+        value = _look(places, key)
+        if value is not None:
+            return _files(_as_list(value), scores)
+    return None
+
+
+def _places(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the objects to look in, innermost first."""
+    output = _decoded(record.get("output"))
+    if isinstance(output, list):
+        output = {"outputs": output}
+    if isinstance(output, str):
+        output = {"url": output}
+    model_data = _decoded(output.get("model_data")) if isinstance(output, dict) else None
+    return [place for place in (model_data, output, record) if isinstance(place, dict)]
+
+
+def _look(places: list[dict[str, Any]], key: str) -> Any:
+    """Return the first value under *key* that is not null."""
+    for place in places:
+        value = _decoded(place.get(key))
+        if value is not None:
+            return value
+    return None
+
+
+def _decoded(value: Any) -> Any:
+    """Return the value inside a JSON text, and any other value as it is."""
+    if (isinstance(value, str) and value[:1] in {"[", "{"}) or value == "null":
+        try:
+            return read_json(value.encode())
+        except ValueError:
+            return value
+    return value
+
+
+def _as_list(value: Any) -> list[Any]:
+    """Return a list as it is, and one thing as a list of it."""
+    return value if isinstance(value, list) else [value]
+
+
+def _is_image(entry: Any) -> bool:
+    """Whether an entry of outputs[] is a picture, as far as it says what it is."""
+    entry = _decoded(entry)
+    kind = entry.get("type") if isinstance(entry, dict) else None
+    return not isinstance(kind, str) or kind.startswith("image")
+
+
+def _files(entries: list[Any], scores: dict[int, float]) -> RunOutput:
+    """Return the entries as files with their scores, each address once."""
+    files: dict[str, MaskFile] = {}
+    nameless = 0
+    for place, entry in enumerate(entries):
+        url = _url(_decoded(entry))
+        if url is None:
+            nameless += 1
+            continue
+        # One file signed twice differs in its query alone.
+        name = url if url.startswith("data:") else url.split("?", 1)[0]
+        files.setdefault(name, MaskFile(url, scores.get(place)))
+    return RunOutput(tuple(files.values()), nameless)
+
+
+def _url(entry: Any) -> str | None:
+    """Return the address in an entry; None where it has none."""
+    url = entry.get("url") if isinstance(entry, dict) else entry
+    return url if isinstance(url, str) and url else None
+
+
+def _scores(places: list[dict[str, Any]]) -> tuple[dict[int, float], int | None]:
+    """Return scores by the place of their mask, and how many masks there are by all lists that count them."""
+    scores = _unnested(_look(places, "scores"))
+    metadata = _unnested(_look(places, "metadata"))
+    boxes = _look(places, "boxes")
+    inner = _unnested(boxes)  # four numbers where it was one box, boxes where the list was nested once more
+    if isinstance(inner, list) and all(box is None or isinstance(box, list) for box in inner):
+        boxes = inner
+    counted = [len(value) for value in (scores, metadata, boxes) if isinstance(value, list)]
+    by_place: dict[int, float] = {}
+    for place, score in enumerate(scores if isinstance(scores, list) else []):
+        _keep(by_place, place, score)
+    for place, entry in enumerate(metadata if isinstance(metadata, list) else []):
+        if isinstance(entry, dict):
+            index = entry.get("index")
+            _keep(by_place, index if type(index) is int else place, entry.get("score"))
+    return by_place, max(counted, default=None)
+
+
+def _unnested(value: Any) -> Any:
+    """Return the inner list of a list nested once."""
+    return value[0] if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list) else value
+
+
+def _keep(by_place: dict[int, float], place: int, score: Any) -> None:
+    """Keep a score where there is none yet and it is one."""
+    if isinstance(score, int | Decimal) and not isinstance(score, bool) and 0 <= score <= 1:
+        by_place.setdefault(place, float(score))

@@ -1,0 +1,195 @@
+"""
+What a Prodia caller may send, and the job record that comes back.
+
+Source: docs.prodia.com reference/inference, reference/price, job-types/inference-sam3-segment-v1 and the guide
+"Segmenting Images" (types, prompt of 1 to 500 characters, threshold, 256 to 2048 or 4096 pixels, 10 MB, formats); the
+npm client's own tests (errors); read 2026-11-20. Invented: the wording of picture errors, the product name, prices.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from providers.sandbox.multipart import Part
+from providers.sandbox.segmenting import Opened
+
+LARGEST_FILE = 10_000_000
+"""Bytes: the stricter reading of "10 MB"."""
+
+_KEEP_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class JobType:
+    """One kind of job."""
+
+    prompted: bool
+    """Whether it takes a prompt and a threshold (SAM 3) or segments everything (SAM 2)."""
+    max_side: int
+    product: str
+
+
+_SAM2 = JobType(prompted=False, max_side=2048, product="inference-sam2-segment")
+_SAM3 = JobType(prompted=True, max_side=4096, product="inference-sam3-segment")
+MIN_SIDE = 256
+
+TYPES: Mapping[str, JobType] = {
+    "inference.segment.v1": _SAM2,
+    "inference.sam2.segment.v1": _SAM2,
+    "inference.segment.v2": _SAM3,
+    "inference.sam3.segment.v1": _SAM3,
+}
+
+
+class JobRefused(Exception):
+    """A job that is not done: 400 with the reason in the job record."""
+
+    def __init__(self, error: str, job: Mapping[str, Any] | None = None) -> None:
+        """Refuse *job*, as far as it could be read."""
+        super().__init__(error)
+        self.job = job or {}
+
+
+class NoSuchType(Exception):
+    """A job of no type, or of one that nobody serves: Prodia answers 429."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job that is to be done."""
+
+    type: str
+    prompt: str
+    """Empty where the type takes none."""
+    threshold: float
+    config: Mapping[str, Any]
+    """As the caller sent it, defaults filled in; keys that nobody knows are kept."""
+    picture: bytes = field(repr=False)
+
+
+def read_job(parts: tuple[Part, ...]) -> Job:
+    """
+    Read a form.
+
+    Raises:
+        JobRefused: it is not exactly one job, one picture and a good configuration.
+        NoSuchType: the job's type is missing or unknown.
+    """
+    jobs = [part for part in parts if part.name == "job"]
+    if len(jobs) != 1:
+        raise JobRefused(f"job: exactly one part is needed, got {len(jobs)}")
+    try:
+        job = orjson.loads(jobs[0].data)
+    except orjson.JSONDecodeError as error:
+        raise JobRefused(f"job: not JSON: {error}") from error
+    if not isinstance(job, dict):
+        raise JobRefused("job: got something else, want object")
+    kind = TYPES.get(job["type"]) if isinstance(job.get("type"), str) else None
+    if kind is None:
+        raise NoSuchType
+    config = job.get("config", {})
+    if not isinstance(config, dict):
+        raise JobRefused("config: got something else, want object", job)
+    prompt, threshold = _prompt(config, job), _threshold(config, job)
+    filled = {**config, "confidence_threshold": threshold} if kind.prompted else config
+    return Job(job["type"], prompt if kind.prompted else "", threshold, filled, _picture(parts, job))
+
+
+def refuse_size(job: Job, picture: Opened) -> None:
+    """
+    Refuse a picture outside of the type's dimensions, both bounds inclusive.
+
+    Raises:
+        JobRefused: it is outside.
+    """
+    most = TYPES[job.type].max_side
+    for name, side in (("width", picture.width), ("height", picture.height)):
+        if side < MIN_SIDE:
+            raise JobRefused(f"input.{name}: minimum: got {side:,}, want {MIN_SIDE}", {"type": job.type})
+        if side > most:
+            raise JobRefused(f"input.{name}: maximum: got {side:,}, want {most:,}", {"type": job.type})
+
+
+def completed(job: Job, job_id: str, *, started: float, ended: float, price: Mapping[str, Any] | None) -> bytes:
+    """Return the record of a job that was done between two moments since the epoch."""
+    return orjson.dumps(
+        {
+            "type": job.type,
+            "created_at": _moment(started),
+            "updated_at": _moment(ended),
+            "expires_at": _moment(started + _KEEP_SECONDS),
+            "id": job_id,
+            "state": {"current": "completed"},
+            "config": job.config,
+            "metrics": {"elapsed": ended - started},
+            **({"price": price} if price is not None else {}),
+        }
+    )
+
+
+def refused(error: JobRefused, *, at: float) -> bytes:
+    """Return the record of a job that was refused."""
+    return orjson.dumps(
+        {
+            **{name: error.job[name] for name in ("type", "config") if name in error.job},
+            "created_at": _moment(at),
+            "updated_at": _moment(at),
+            "expires_at": _moment(at + _KEEP_SECONDS),
+            "id": str(uuid.uuid4()),
+            "state": {"current": "failed"},
+            "error": str(error),
+        }
+    )
+
+
+def _moment(seconds: float) -> str:
+    """Return a moment with milliseconds and `Z`."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _prompt(config: Mapping[str, Any], job: Mapping[str, Any]) -> str:
+    """Read the prompt where the type takes one."""
+    if not TYPES[job["type"]].prompted:
+        return ""
+    prompt = config.get("prompt")
+    if prompt is None:
+        raise JobRefused("config: missing property 'prompt'", job)
+    if not isinstance(prompt, str):
+        raise JobRefused("config.prompt: got something else, want string", job)
+    if not prompt:
+        raise JobRefused("config.prompt: minLength: got 0, want 1", job)
+    if len(prompt) > 500:
+        raise JobRefused(f"config.prompt: maxLength: got {len(prompt):,}, want 500", job)
+    return prompt
+
+
+def _threshold(config: Mapping[str, Any], job: Mapping[str, Any]) -> float:
+    """Read the threshold where the type takes one."""
+    if not TYPES[job["type"]].prompted:
+        return 0.0
+    threshold = config.get("confidence_threshold", 0.5)
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not math.isfinite(threshold):
+        raise JobRefused("config.confidence_threshold: got something else, want number", job)
+    if threshold > 1:
+        raise JobRefused(f"config.confidence_threshold: maximum: got {threshold:g}, want 1", job)
+    if threshold < 0:
+        raise JobRefused(f"config.confidence_threshold: minimum: got {threshold:g}, want 0", job)
+    return threshold
+
+
+def _picture(parts: tuple[Part, ...], job: Mapping[str, Any]) -> bytes:
+    """Return the one picture; the same one twice is what Prodia's client sends for a File, and is fine."""
+    files = {part.data for part in parts if part.name == "input"}
+    if len(files) != 1:
+        raise JobRefused(f"input: exactly one image is needed, got {len(files)}", job)
+    picture = files.pop()
+    if len(picture) > LARGEST_FILE:
+        raise JobRefused(f"input: maximum size: got {len(picture):,}, want {LARGEST_FILE:,} bytes", job)
+    return picture

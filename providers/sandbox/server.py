@@ -1,0 +1,183 @@
+"""The sandbox as a whole: a control server and three upstreams, each on a port of its own."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+
+import aiohttp
+from aiohttp import web
+
+from providers.contract import Workers
+from providers.local.classic import ClassicEngine
+from providers.sandbox import prodia, runflow, runflow_errors
+from providers.sandbox.assets import Assets
+from providers.sandbox.books import Books
+from providers.sandbox.callbacks import Callbacks
+from providers.sandbox.config import CONTROL, UPSTREAMS, UpstreamPlan, ports
+from providers.sandbox.control import Control
+from providers.sandbox.faults import Steps
+from providers.sandbox.pictures import PictureSource
+from providers.sandbox.runflow_run import Runs
+from providers.sandbox.scenes import paint_scenes
+from providers.sandbox.segmenting import Bench, Segmenter
+from providers.sandbox.signing import Signer
+from providers.sandbox.strikes import ErrorAnswer, Strikes
+from providers.sandbox.upstream import Listener, Upstream, seeded
+
+_PAINTED_PIXELS = 2_500_000
+"""About what all scenes hold together."""
+_FETCHES_AT_ONCE = 64
+
+
+class Sandbox:
+    """A running sandbox."""
+
+    def __init__(self, host: str, clock: Callable[[], float], random_seed: int) -> None:
+        """Prepare; `start` is what to call."""
+        self._host = f"[{host}]" if ":" in host else host
+        self._clock = clock
+        self._random_seed = random_seed
+        self._books = Books(clock)
+        self._upstreams: dict[str, Upstream] = {}
+        self._runflows: dict[str, runflow.Runflow] = {}
+        self._control: Listener | None = None
+        self._open = AsyncExitStack()
+
+    @classmethod
+    async def start(
+        cls,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        workers: Workers,
+        clock: Callable[[], float] = time.time,
+        random_seed: int = 0,
+        run_seconds: float = 0.009,
+        output_seconds: int = 259_200,
+    ) -> Sandbox:
+        """
+        Start the four servers.
+
+        Args:
+            host: address to listen on.
+            port: of the control server, the upstreams follow on the next three; 0 for any free ports.
+            workers: what decodes, encodes and segments; let nobody else fill its queue.
+            clock: seconds since the epoch: for dates, and for the expiry of signed addresses.
+            random_seed: of the chances by which a fault with a share strikes.
+            run_seconds: the least time that a run or a job takes.
+            output_seconds: how long addresses of outputs are good; three days were seen in the wild.
+
+        Raises:
+            PortTaken: naming the port that somebody else has.
+            ValueError: *port* leaves no room for the upstreams.
+        """
+        sandbox = cls(host, clock, random_seed)
+        try:
+            await sandbox._start(host, ports(port), workers, run_seconds, output_seconds)
+        except BaseException:
+            await sandbox.stop()
+            raise
+        return sandbox
+
+    @property
+    def control_url(self) -> str:
+        """The base URL of the control server."""
+        assert self._control is not None
+        return f"http://{self._host}:{self._control.port}"
+
+    @property
+    def upstreams(self) -> Mapping[str, str]:
+        """The base URL of each upstream."""
+        return {name: upstream.base_url(self._host) for name, upstream in self._upstreams.items()}
+
+    async def stop(self) -> None:
+        """End all calls and work, and close the ports."""
+        await self._open.aclose()
+
+    async def _start(
+        self, host: str, wanted: tuple[int, ...], workers: Workers, run_seconds: float, output_seconds: int
+    ) -> None:
+        """Build and start everything, in the order in which it is stopped backwards."""
+        bench = Bench(workers)
+        scenes = await bench.run(paint_scenes, pixels=_PAINTED_PIXELS)
+        segmenter = Segmenter(scenes, ClassicEngine(), bench)
+        self._open.push_async_callback(segmenter.stop)
+        connector = aiohttp.TCPConnector(limit=_FETCHES_AT_ONCE)
+        session = await self._open.enter_async_context(aiohttp.ClientSession(connector=connector))
+        for plan, port in zip(UPSTREAMS, wanted[1:], strict=True):
+            if plan.provider == "runflow":
+                await self._start_runflow(plan, (host, port), segmenter, session, run_seconds, output_seconds)
+            else:
+                await self._start_prodia(plan, (host, port), segmenter, run_seconds)
+        control = Control(upstreams=self._upstreams, runflows=self._runflows, scenes=scenes, books=self._books)
+        self._control = Listener(CONTROL, control.app())
+        self._open.push_async_callback(self._control.stop)
+        await self._control.start(host, wanted[0])
+
+    async def _start_runflow(
+        self,
+        plan: UpstreamPlan,
+        address: tuple[str, int],
+        segmenter: Segmenter,
+        session: aiohttp.ClientSession,
+        run_seconds: float,
+        output_seconds: int,
+    ) -> None:
+        """Start one region of Runflow."""
+        signer = Signer(os.urandom(32), self._clock)
+        assets = Assets(signer, self._clock)
+        runs = Runs(
+            plan.name,
+            segmenter=segmenter,
+            pictures=PictureSource(assets, session),
+            books=self._books,
+            clock=self._clock,
+            run_seconds=run_seconds,
+        )
+        self._open.push_async_callback(runs.stop)
+        region = runflow.Runflow(
+            plan,
+            runs=runs,
+            assets=assets,
+            signer=signer,
+            books=self._books,
+            clock=self._clock,
+            output_seconds=output_seconds,
+        )
+        strikes = self._strikes(plan, runflow_errors.error_answer)
+        upstream = await self._listen(plan, address, runflow.STEPS, strikes, region.app(strikes))
+        runs.ended = Callbacks(region, session, upstream.base_url(self._host)).deliver
+        self._runflows[plan.name] = region
+
+    async def _start_prodia(
+        self, plan: UpstreamPlan, address: tuple[str, int], segmenter: Segmenter, run_seconds: float
+    ) -> None:
+        """Start Prodia."""
+        jobs = prodia.Prodia(plan, segmenter=segmenter, books=self._books, clock=self._clock, run_seconds=run_seconds)
+        self._open.push_async_callback(jobs.stop)
+        strikes = self._strikes(plan, prodia.error_answer)
+        await self._listen(plan, address, prodia.STEPS, strikes, jobs.app(strikes))
+
+    def _strikes(self, plan: UpstreamPlan, error_answer: ErrorAnswer) -> Strikes:
+        """Return the fault layer of one upstream."""
+        return Strikes(
+            plan.name,
+            self._books,
+            chance=seeded(self._random_seed, plan.name),
+            clock=self._clock,
+            error_answer=error_answer,
+        )
+
+    async def _listen(
+        self, plan: UpstreamPlan, address: tuple[str, int], steps: Steps, strikes: Strikes, app: web.Application
+    ) -> Upstream:
+        """Put one upstream on its port."""
+        listener = Listener(plan.name, app)
+        self._open.push_async_callback(listener.stop)
+        await listener.start(*address)
+        upstream = Upstream(plan, steps, listener, strikes)
+        self._upstreams[plan.name] = upstream
+        return upstream

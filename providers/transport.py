@@ -1,0 +1,371 @@
+"""
+HTTP as we speak it to anybody, and httpx's errors in the contract's words. The one module that imports httpx.
+
+Why aiohttp under httpx: httpx's own pool collapses at a few hundred connections, and aiohttp's connector is the only
+one that shows every address it connects to (`guard.guarded_socket_factory`). Why the transport is called without
+`httpx.AsyncClient`: the client's redirects, cookies, proxies, authentication and decoding are what we refuse, and
+leaving it out halves the processor time of a small request.
+
+Why nothing is decided by the class of an error: over this transport a connection that was closed after the request
+had left comes out as `httpx.ConnectTimeout`, and an answer that is no HTTP as no httpx error at all. What decides
+whether a request may have left is whether its connector had handed over a connection; that is noted in a `Passage`.
+
+Why only requests of idempotent methods are ever sent twice: aiohttp repeats GET, HEAD, OPTIONS, TRACE, PUT and DELETE
+once when the connection breaks before an answer (RFC 9110 section 9.2.2), and never POST.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from contextvars import ContextVar
+from functools import lru_cache
+
+import aiohttp
+import httpx
+from aiohttp.abc import AbstractResolver
+from aiohttp.client_reqrep import ClientRequest
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
+from httpx_aiohttp import AiohttpTransport
+
+from providers.contract import (
+    Clock,
+    Deadline,
+    ProviderError,
+    ProviderFailed,
+    ProviderUnanswered,
+    ProviderUnreachable,
+    Reply,
+)
+from providers.guard import SocketFactory, without_query
+
+_PIECE_BYTES = 256 * 1024
+_WIRE_FAULTS = (httpx.TransportError, httpx.InvalidURL, aiohttp.ClientError, OSError)
+
+#: What broke, the more special first.
+_WORDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+    (aiohttp.ClientConnectorDNSError, "its name has no address"),
+    (aiohttp.ClientConnectorCertificateError, "its certificate is not trusted"),
+    (aiohttp.ClientConnectorSSLError, "TLS could not be agreed on"),
+    (aiohttp.ConnectionTimeoutError, "no connection in the time allowed for it"),
+    (aiohttp.ClientConnectorError, "no connection ({system})"),
+    (aiohttp.ServerDisconnectedError, "the connection was closed before an answer"),
+    (aiohttp.ClientPayloadError, "the connection was closed in the middle of the answer"),
+    (aiohttp.ClientResponseError, "the answer is not HTTP"),
+    (
+        (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, httpx.InvalidURL),
+        "the address is not a URL of http or https",
+    ),
+    (Exception, "the connection broke ({system})"),
+)
+
+
+class Passage:
+    """Whether a request got as far as a connection, after which its bytes may have left."""
+
+    __slots__ = ("connected",)
+
+    def __init__(self) -> None:
+        """Begin without a connection."""
+        self.connected = False
+
+
+_passage: ContextVar[Passage] = ContextVar("passage")
+
+
+class WireError(Exception):
+    """An exchange that broke. The text is one clause, and holds no URL."""
+
+
+class AnswerUnwanted(Exception):
+    """An answer that was not read: too large, or compressed although nobody asked for that."""
+
+    def __init__(self, message: str, *, status: int, too_large: bool) -> None:
+        """Say what is wrong with it."""
+        super().__init__(message)
+        self.status = status
+        self.too_large = too_large
+
+
+class Answer:
+    """The head of an answer, and the way to its body."""
+
+    __slots__ = ("_response", "headers", "status")
+
+    def __init__(self, response: httpx.Response) -> None:
+        """Take the head out of *response*."""
+        self._response = response
+        self.status = response.status_code
+        self.headers: dict[str, str] = {}
+        for name, value in response.headers.raw:
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+
+    async def read(self, max_bytes: int, *, heard: Callable[[int], None] | None = None) -> bytes:
+        """
+        Return the whole body, and let go of the connection: for the next request, or for good when it was not whole.
+
+        Args:
+            max_bytes: the most that is read.
+            heard: told after each piece how many bytes there are by now.
+
+        Raises:
+            AnswerUnwanted: it is compressed or larger than *max_bytes*.
+            WireError: it broke off.
+        """
+        try:
+            self._refuse_by_head(max_bytes)
+            return await self._read_pieces(max_bytes, heard)
+        except _WIRE_FAULTS as error:
+            raise WireError(_why(error)) from error
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Let go of the connection, and stop sending what an early answer has made needless."""
+        with suppress(*_WIRE_FAULTS):  # what broke while it was read may break the same way here
+            await self._response.aclose()
+
+    def _refuse_by_head(self, max_bytes: int) -> None:
+        encoding = self.headers.get("content-encoding", "").strip().lower()
+        if encoding not in {"", "identity"}:
+            raise AnswerUnwanted(
+                f"the answer is compressed ({encoding[:40]}) although it was asked for as it is",
+                status=self.status,
+                too_large=False,
+            )
+        length = self.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > max_bytes:
+            raise self._too_large(max_bytes)
+
+    async def _read_pieces(self, max_bytes: int, heard: Callable[[int], None] | None) -> bytes:
+        pieces: list[bytes] = []
+        received = 0
+        stream = self._response.stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        async for piece in stream:
+            received += len(piece)
+            if received > max_bytes:
+                raise self._too_large(max_bytes)
+            pieces.append(piece)
+            if heard is not None:
+                heard(received)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _too_large(self, max_bytes: int) -> AnswerUnwanted:
+        return AnswerUnwanted(f"the answer is larger than {max_bytes} bytes", status=self.status, too_large=True)
+
+
+def trusted() -> ssl.SSLContext:
+    """Return a context that believes the bundled authorities and the machine's own; it takes tens of milliseconds."""
+    context = httpx.create_ssl_context(trust_env=False)
+    context.load_default_certs()
+    return context
+
+
+class Wire:
+    """One pool of HTTP/1.1 connections: no redirects, cookies, proxies, environment, credentials or decompression."""
+
+    def __init__(
+        self,
+        *,
+        connect_seconds: float,
+        keepalive_seconds: float = 15.0,
+        socket_factory: SocketFactory | None = None,
+        resolver: Callable[[], AbstractResolver] = aiohttp.ThreadedResolver,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """
+        Prepare the pool; it is opened by the first request, in that request's event loop.
+
+        Args:
+            connect_seconds: the longest that name, connection and TLS may take together.
+            keepalive_seconds: how long an idle connection is kept; less than upstreams keep theirs, so that a request
+                seldom meets one that is being closed.
+            socket_factory: makes every socket, and may refuse to.
+            resolver: makes what finds the addresses of names.
+            tls: whose certificates are believed; `trusted()` when None.
+        """
+        tls = tls or trusted()
+        self._extensions = {"timeout": {"pool": connect_seconds}}
+        self._transport = AiohttpTransport(
+            verify=tls, client=lambda: _session(tls, keepalive_seconds, socket_factory, resolver())
+        )
+
+    async def ask(
+        self, method: str, url: httpx.URL | str, *, headers: Mapping[str, str], content: bytes | None, passage: Passage
+    ) -> Answer:
+        """
+        Send one request and return the head of its answer.
+
+        Raises:
+            WireError: none came; *passage* says whether the request may have left.
+        """
+        token = _passage.set(passage)
+        try:
+            request = self._request(method, url, headers, content)
+            return Answer(await self._transport.handle_async_request(request))
+        except _WIRE_FAULTS as error:
+            raise WireError(_why(error)) from error
+        finally:
+            _passage.reset(token)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._transport.aclose()
+
+    def _request(
+        self, method: str, url: httpx.URL | str, headers: Mapping[str, str], content: bytes | None
+    ) -> httpx.Request:
+        sent = {"accept": "*/*", "user-agent": "maskgate"}
+        for name, value in headers.items():
+            if not (value.isascii() and value.isprintable()):
+                raise WireError(f"the header {name} holds a character that HTTP cannot carry")
+            sent[name.lower()] = value
+        sent["accept-encoding"] = "identity"
+        if content is not None and len(content) > _PIECE_BYTES:
+            sent["content-length"] = str(len(content))
+            return httpx.Request(method, url, headers=sent, stream=_Pieces(content), extensions=self._extensions)
+        # A stream of known bytes, read at once: httpx then adds no headers of its own, which aiohttp would add again.
+        body = httpx.ByteStream(content or b"")
+        request = httpx.Request(method, url, headers=sent, stream=body, extensions=self._extensions)
+        request.read()
+        return request
+
+
+class HttpUpstream:
+    """Calls configured endpoints. Implements `contract.Upstream`."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        connect_seconds: float = 5.0,
+        keepalive_seconds: float = 15.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """
+        Prepare the connections.
+
+        Args:
+            clock: monotonic seconds; says in errors how long a call took.
+            connect_seconds: the longest that a connection may take; a deadline that is sooner comes first.
+            keepalive_seconds: how long an idle connection is kept.
+            tls: whose certificates are believed; `trusted()` when None.
+        """
+        self._clock = clock
+        self._wire = Wire(connect_seconds=connect_seconds, keepalive_seconds=keepalive_seconds, tls=tls)
+        self._parsed = lru_cache(maxsize=512)(httpx.URL)
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        deadline: Deadline,
+        max_bytes: int,
+    ) -> Reply:
+        """
+        Send one request and read its whole answer, whatever its status.
+
+        Raises:
+            ProviderUnreachable: nothing of the request left.
+            ProviderUnanswered: it left, or may have, and no whole answer came until *deadline*.
+            ProviderFailed: the answer is larger than *max_bytes*, or compressed.
+        """
+        started = self._clock()
+        passage = Passage()
+        remaining = deadline.remaining()
+        if remaining <= 0:  # a kept connection would take the request before the first look at a timer
+            raise self._lost(passage, f"{method} {without_query(url)}: the deadline had passed", started)
+        try:
+            async with asyncio.timeout(remaining):
+                answer = await self._wire.ask(
+                    method, self._parse(url), headers=headers, content=content, passage=passage
+                )
+                return Reply(answer.status, answer.headers, await answer.read(max_bytes))
+        except AnswerUnwanted as error:
+            message = f"{method} {without_query(url)}: {error}"
+            raise ProviderFailed(message, may_have_charged=True, status=error.status) from error
+        except WireError as error:
+            raise self._lost(passage, f"{method} {without_query(url)}: {error}", started) from error
+        except TimeoutError as error:
+            raise self._lost(passage, f"{method} {without_query(url)}: the deadline passed", started) from error
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._wire.close()
+
+    def _parse(self, url: str) -> httpx.URL:
+        try:
+            return self._parsed(url)
+        except httpx.InvalidURL as error:
+            raise WireError("the endpoint is not a URL") from error
+
+    def _lost(self, passage: Passage, what: str, started: float) -> ProviderError:
+        seconds = self._clock() - started
+        if passage.connected:
+            return ProviderUnanswered(f"{what}, {seconds:.1f} s after the request was begun")
+        return ProviderUnreachable(f"{what}, {seconds:.1f} s after the request was begun; nothing of it left")
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A connector that notes when a request is given a connection: nothing of it leaves before."""
+
+    async def connect(
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the parameter is aiohttp's
+    ) -> Connection:
+        """Return a connection, new or kept, and note that there is one."""
+        connection = await super().connect(req, traces, timeout)
+        _passage.get().connected = True
+        return connection
+
+
+class _Pieces(httpx.AsyncByteStream):
+    """A large body in pieces, so that a slow reader holds up neither the event loop nor a second copy in memory."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = memoryview(content)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._content), _PIECE_BYTES):
+            yield bytes(self._content[start : start + _PIECE_BYTES])
+
+
+def _session(
+    tls: ssl.SSLContext, keepalive_seconds: float, socket_factory: SocketFactory | None, resolver: AbstractResolver
+) -> aiohttp.ClientSession:
+    connector = _Connector(
+        limit=0,  # what may be under way is the gateway's to bound, by deployment
+        ssl=tls,
+        keepalive_timeout=keepalive_seconds,
+        socket_factory=socket_factory,
+        resolver=resolver,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),
+        trust_env=False,
+        auto_decompress=False,
+    )
+
+
+def _why(error: Exception) -> str:
+    """Say in one clause what broke; never the library's own text, which may hold the URL with its query."""
+    cause = error.__cause__ if isinstance(error, httpx.TransportError) and error.__cause__ else error
+    words = next(words for kind, words in _WORDS if isinstance(cause, kind))
+    if isinstance(cause, OSError) and cause.errno and cause.errno > 0:
+        system = os.strerror(cause.errno)
+    else:
+        system = type(cause).__name__
+    return words.format(system=system)

@@ -1,0 +1,25 @@
+"""JSON from upstreams: numbers with a point stay exact, and whatever is no JSON is one kind of error."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+
+def read_json(text: bytes) -> Any:
+    """
+    Return the JSON value.
+
+    Raises:
+        ValueError: it is no JSON, is not UTF-8, is nested too deeply, or holds NaN or an infinity.
+    """
+    try:
+        return json.loads(text, parse_float=Decimal, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
+
+
+def _refuse(constant: str) -> Any:
+    """Refuse what Python would read and JSON does not have."""
+    raise ValueError(f"{constant} is no JSON number")

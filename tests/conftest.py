@@ -1,0 +1,95 @@
+"""What every test may ask for, and what is left out where a server is not installed."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import PACKAGES, Postgres, Redis, find, start_postgres, start_redis
+
+
+def _absence(server: str) -> str:
+    """Return why a test is left out."""
+    return f"no {server} here: apt-get install {PACKAGES[server]}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out the tests whose server is not installed, and say which package brings it."""
+    absent = {server for server in PACKAGES if find(server) is None}
+    for item in items:
+        for mark in item.iter_markers("needs"):
+            for server in mark.args:
+                if server not in PACKAGES:
+                    raise pytest.UsageError(f"{item.nodeid} needs {server!r}; known are {', '.join(PACKAGES)}")
+                if server in absent:
+                    item.add_marker(pytest.mark.skip(reason=_absence(server)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name what was left out, also where other processes ran the tests."""
+    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    for server, package in PACKAGES.items():
+        tests = sum(_absence(server) in reason for reason in reasons)
+        if tests:
+            terminalreporter.write_line(
+                f"LEFT OUT: {tests} tests that need {server}; install it with: apt-get install {package}", yellow=True
+            )
+
+
+@pytest.fixture(scope="session")
+def server_folder() -> Iterator[Path]:
+    """A folder that another user can reach, for the servers' files."""
+    folder = Path(tempfile.mkdtemp(prefix="maskgate-servers-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fresh(folder: Path, name: str) -> Path:
+    made = folder / f"{name}-{uuid.uuid4().hex[:8]}"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture(scope="session")
+def redis_server(server_folder: Path) -> Iterator[Redis]:
+    """A redis-server for the whole session; a test that needs it to be empty flushes it."""
+    redis = start_redis(_fresh(server_folder, "redis"))
+    yield redis
+    redis.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(server_folder: Path) -> Iterator[Postgres]:
+    """A PostgreSQL server for the whole session; nobody stops it."""
+    postgres = start_postgres(_fresh(server_folder, "postgres"))
+    yield postgres
+    postgres.stop()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Postgres) -> str:
+    """The address of an empty database."""
+    return postgres_server.create(f"test_{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def own_postgres(server_folder: Path) -> Iterator[Postgres]:
+    """A PostgreSQL server that the test may stop, freeze and crash."""
+    postgres = start_postgres(_fresh(server_folder, "postgres"))
+    yield postgres
+    postgres.stop()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.needs("postgres"))])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/ledger.db"
+    url: str = request.getfixturevalue("postgres_url")
+    return url

@@ -1,0 +1,111 @@
+"""Usage reports, in both databases."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+
+from gateway.accounting import Attempt, By, Ledger, Tally, UsageLine, UsageQuery
+from gateway.accounting.sweeping import open_since
+from providers.contract import Money
+
+DAY = 86_400.0
+NOON = datetime(2026, 2, 28, 12, tzinfo=UTC).timestamp()
+
+#: Tenant, key, deployment, seconds since noon, tags, charge.
+SPENT = [
+    ("acme", "k1", "eu", 0.0, (("team", "a"),), 100),
+    ("acme", "k2", "eu", 0.0, (("team", "b"), ("ümläut '\"", "ja")), 20),
+    ("acme", "k1", "us", DAY, (), 3),
+    ("zoo", "k3", "us", DAY, (("team", "a"),), 4000),
+    ("zoo", "k3", "us", DAY / 2 - 0.000001, (), 50000),
+]
+
+
+@pytest.fixture
+async def ledger(database_url: str) -> AsyncIterator[Ledger]:
+    """A ledger of five settled attempts and one open one."""
+    now = [NOON]
+    opened = await Ledger.open(database_url, wall=lambda: now[0], clock=time.monotonic, answer_seconds=10)
+    for number, (tenant, key, deployment, later, tags, charge) in enumerate(SPENT):
+        now[0] = NOON + later
+        attempt = Attempt(f"a{number}", "seg", 0, tenant, key, deployment, "runflow", "sam-3", deployment, "p", tags)
+        reservation = await opened.reserve(attempt, Money(10**6), expires_in=60)
+        now[0] += DAY
+        await reservation.settle(charge=Money(charge), cost=Money(charge), reported=None, upstream_ref=None)
+    now[0] = NOON
+    await opened.reserve(
+        Attempt("open", "seg", 1, "zoo", "k3", "eu", "prodia", "sam-3", "eu", "p"), Money(7), expires_in=9
+    )
+    yield opened
+    await opened.close()
+
+
+async def charged(ledger: Ledger, query: UsageQuery) -> dict[tuple[str | None, ...], int]:
+    """Return the charges by the values of the groups."""
+    report = await ledger.usage(query)
+    assert sum((line.tally for line in report.lines), Tally()) == report.total
+    return {tuple(value for _, value in line.group): line.tally.charged_microusd for line in report.lines}
+
+
+async def test_without_a_division_there_is_one_line(ledger: Ledger) -> None:
+    """The whole ledger is one line, which is its own total."""
+    whole = Tally(attempts=6, settled=5, open=1, charged_microusd=54123, cost_microusd=54123, open_microusd=7)
+    report = await ledger.usage(UsageQuery())
+    assert (report.lines, report.total) == ((UsageLine((), whole),), whole)
+
+
+async def test_nothing_spent_is_no_line(ledger: Ledger) -> None:
+    """A tenant that is not there has an empty report."""
+    report = await ledger.usage(UsageQuery(tenant="nobody"))
+    assert (report.lines, report.total) == ((), Tally())
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        (UsageQuery(by=(By.TENANT,)), {("acme",): 123, ("zoo",): 54000}),
+        (UsageQuery(by=(By.KEY,)), {("k1",): 103, ("k2",): 20, ("k3",): 54000}),
+        (UsageQuery(by=(By.PROVIDER,)), {("prodia",): 0, ("runflow",): 54123}),
+        (UsageQuery(by=(By.DAY,)), {("2026-02-28",): 50120, ("2026-03-01",): 4003}),
+        (
+            UsageQuery(by=(By.DEPLOYMENT, By.TENANT), until=datetime(2026, 3, 1, tzinfo=UTC)),
+            {("eu", "acme"): 120, ("eu", "zoo"): 0, ("us", "zoo"): 50000},
+        ),
+        (UsageQuery(by=(By.TENANT,), since=datetime(2026, 3, 1, tzinfo=UTC)), {("acme",): 3, ("zoo",): 4000}),
+        (UsageQuery(by_tag="team"), {("a",): 4100, ("b",): 20, (None,): 50003}),
+        (UsageQuery(by=(By.TENANT,), tags=(("team", "a"),)), {("acme",): 100, ("zoo",): 4000}),
+        (UsageQuery(tags=(("ümläut '\"", "ja"),)), {(): 20}),
+        (UsageQuery(tenant="acme", key_id="k1", deployment="us"), {(): 3}),
+    ],
+    ids=["tenant", "key", "provider", "day", "two", "since", "by_tag", "tagged", "odd_tag", "all"],
+)
+async def test_a_report_is_divided_and_bounded(
+    ledger: Ledger, query: UsageQuery, expected: dict[tuple[str | None, ...], int]
+) -> None:
+    """An attempt counts on the UTC day of its reservation, whenever it was settled."""
+    assert await charged(ledger, query) == expected
+
+
+async def test_a_moment_needs_its_time_zone(ledger: Ledger) -> None:
+    """A bound without a time zone is refused, with one that would do."""
+    with pytest.raises(ValueError, match=r"2026-03-01T00:00:00\+00:00"):
+        await ledger.usage(UsageQuery(since=datetime(2026, 3, 1)))  # noqa: DTZ001 - what is refused
+
+
+async def test_the_sweep_pages_through_the_ledger(ledger: Ledger) -> None:
+    """Page by page, of any size, each open reservation is found once."""
+    for size in (1, 2, 5, 100):
+        since: int | None = 0
+        found = []
+        while since is not None:
+            start = since
+            page = await ledger._database.read(
+                lambda c, start=start, size=size: open_since(c, start, reservations=size)
+            )
+            found += [attempt.attempt_id for attempt in page.open]
+            since = page.next_since
+        assert found == ["open"]

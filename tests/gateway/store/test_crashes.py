@@ -1,0 +1,103 @@
+"""A gateway that is killed in the middle has lost nothing that it had confirmed."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, select
+
+from gateway.accounting import Ledger, UsageQuery
+from gateway.store import Entry, entries, open_database
+
+CHILD = Path(__file__).with_name("ledger_child.py")
+ROOT = CHILD.parents[3]
+
+
+def start(url: str, seed: int, name: str) -> subprocess.Popen[bytes]:
+    """Start a process that spends."""
+    command = [sys.executable, str(CHILD), url, str(seed), name]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env={"PYTHONPATH": str(ROOT)})
+
+
+def killed_after(child: subprocess.Popen[bytes], lines: int) -> list[tuple[str, str]]:
+    """Kill a spending process once it has confirmed that many operations; return all that it had confirmed."""
+    assert child.stdout is not None
+    confirmed = [child.stdout.readline() for _ in range(lines)]
+    child.kill()
+    confirmed += child.stdout.read().splitlines(keepends=True)
+    child.stdout.close()
+    child.wait()
+    whole = [line.decode().split() for line in confirmed if line.endswith(b"\n")]
+    return [(kind, attempt) for kind, attempt in whole]
+
+
+async def read_entries(url: str) -> list[Entry]:
+    """Return the whole ledger."""
+
+    def read(connection: Connection) -> list[Entry]:
+        columns = [entries.c[name] for name in Entry._fields]
+        return [Entry._make(row) for row in connection.execute(select(*columns).order_by(entries.c.id))]
+
+    database = await open_database(url)
+    try:
+        return await database.read(read)
+    finally:
+        await database.close()
+
+
+async def survives(url: str, kills: int, seed: int) -> None:
+    """Kill, reopen and compare, *kills* times on one ledger; then sweep it twice."""
+    rng = random.Random(seed)
+    confirmed: set[tuple[str, str]] = set()
+    for kill in range(kills):
+        child = start(url, seed=kill, name=f"k{kill}")
+        confirmed |= set(killed_after(child, rng.randrange(1, 120)))
+        if url.startswith("sqlite"):
+            with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+                assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            connection.close()
+        found = await read_entries(url)
+        assert confirmed - {(entry.kind, entry.attempt_id) for entry in found} == set(), f"lost at kill {kill}"
+        assert max(Counter((entry.attempt_id, entry.phase) for entry in found).values()) == 1
+    opened = {entry.attempt_id for entry in found if entry.phase == 0}
+    ended = {entry.attempt_id for entry in found if entry.phase == 1}
+    assert ended <= opened
+    assert opened - ended, "no kill hit an open reservation: the test has shown nothing about the sweep"
+    later = await Ledger.open(url, wall=lambda: time.time() + 60, clock=time.monotonic)
+    try:
+        assert await later.sweep() == len(opened - ended)
+        assert await later.sweep() == 0
+        total = (await later.usage(UsageQuery())).total
+    finally:
+        await later.close()
+    assert (total.attempts, total.open) == (len(opened), 0)
+    holds = {entry.attempt_id for entry in await read_entries(url) if entry.reason == "abandoned"}
+    assert holds == opened - ended
+
+
+async def test_sqlite_survives_kills(tmp_path: Path) -> None:
+    """After 20 kills of a spending process, SQLite holds all that was confirmed; the sweep holds the rest once."""
+    await survives(f"sqlite:///{tmp_path}/ledger.db", kills=20, seed=7)
+
+
+@pytest.mark.needs("postgres")
+async def test_postgres_survives_kills(postgres_url: str) -> None:
+    """After 8 kills of a spending process, PostgreSQL holds all that was confirmed; the sweep holds the rest once."""
+    await survives(postgres_url, kills=8, seed=11)
+
+
+async def test_processes_share_one_file(tmp_path: Path) -> None:
+    """Two processes that start at once on a new file both spend into it, and neither loses anything."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    children = [start(url, seed, f"p{seed}") for seed in (1, 2)]
+    confirmed = [line for child in children for line in killed_after(child, 100)]
+    assert {attempt[:2] for _, attempt in confirmed} == {"p1", "p2"}
+    found = {(entry.kind, entry.attempt_id) for entry in await read_entries(url)}
+    assert set(confirmed) - found == set()

@@ -1,0 +1,59 @@
+"""An answer that is paid for waits for a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from providers.contract import Deadline, Means, ProviderFailed
+from providers.decoding import decoded
+from providers.fetch import GuardedFetcher
+from providers.transport import HttpUpstream
+from providers.workers import ThreadWorkers
+
+
+def means_with(workers: ThreadWorkers) -> Means:
+    """Return means with those workers."""
+    return Means(HttpUpstream(time.monotonic), GuardedFetcher(time.monotonic), workers, time.monotonic, asyncio.sleep)
+
+
+async def test_waits_for_a_place() -> None:
+    """Work that finds the workers full is done as soon as one is free."""
+    workers = ThreadWorkers(threads=1, queue=0, inline_pixels=0)
+    means = means_with(workers)
+    free = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def occupy() -> str:
+        asyncio.run_coroutine_threadsafe(free.wait(), loop).result()
+        return "first"
+
+    deadline = Deadline.after(30, time.monotonic)
+    first = asyncio.create_task(workers.run(occupy, pixels=1))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(decoded(means, lambda: "second", pixels=1, deadline=deadline))
+    await asyncio.sleep(0)
+    assert not second.done()
+    free.set()
+    assert [await first, await second] == ["first", "second"]
+    workers.close()
+
+
+async def test_gives_up_at_the_deadline() -> None:
+    """Work that finds no place until the deadline fails as an answer that may be billed, and is tried nowhere else."""
+    workers = ThreadWorkers(threads=1, queue=0, inline_pixels=0)
+    means = means_with(workers)
+    free = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    first = asyncio.create_task(
+        workers.run(lambda: asyncio.run_coroutine_threadsafe(free.wait(), loop).result(), pixels=1)
+    )
+    await asyncio.sleep(0)
+    with pytest.raises(ProviderFailed, match="no worker was free") as failure:
+        await decoded(means, lambda: "never", pixels=1, deadline=Deadline.after(0.05, time.monotonic))
+    assert (failure.value.may_have_charged, failure.value.elsewhere) == (True, False)
+    free.set()
+    await first
+    workers.close()

@@ -1,0 +1,192 @@
+"""Mask files in the wild, and the one mask that each of them means."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from providers.contract import Bitmap, Mask
+from providers.masks import UnreadableMask, read_mask
+from tests.providers.loopback import disc
+
+SIZE = (60, 80)
+SHAPE = disc(SIZE, x=50, y=20, radius=15)
+TRUTH = Mask.from_bitmap(SHAPE)
+GREY = Image.fromarray(SHAPE * np.uint8(255))
+
+
+def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    """Return the file that Pillow writes."""
+    written = io.BytesIO()
+    image.save(written, kind, **options)
+    return written.getvalue()
+
+
+def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+    """Return a PNG of raw filtered rows."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def palette(*, colour: tuple[int, int, int]) -> Image.Image:
+    """Return the shape as index 1 of a palette whose index 0 is black."""
+    image = Image.fromarray(SHAPE).convert("P")
+    image.putpalette([0, 0, 0, *colour])
+    return image
+
+
+def cut_out() -> Image.Image:
+    """Return a picture in colours whose alpha is the shape."""
+    noise = np.random.default_rng(7).integers(0, 256, (*SIZE, 3), np.uint8)
+    return Image.fromarray(np.dstack((noise, SHAPE * np.uint8(255))))
+
+
+def black_cut_out() -> Image.Image:
+    """Return a picture of nothing but black whose alpha is the shape."""
+    return Image.merge("LA", (Image.new("L", GREY.size), GREY))
+
+
+CLEAN = {
+    "8 bits": saved(GREY),
+    "1 bit": saved(GREY.convert("1")),
+    "16 bits": saved(Image.fromarray(SHAPE.astype(np.uint16) * 65535)),
+    "interlaced rows of every filter": bytes(cv2.imencode(".png", SHAPE * np.uint8(255))[1]),
+    "palette of black and white": saved(palette(colour=(255, 255, 255))),
+    "grey with opaque alpha": saved(Image.merge("LA", (GREY, Image.new("L", GREY.size, 255)))),
+    "grey with the mask as alpha": saved(black_cut_out()),
+    "cut-out": saved(cut_out()),
+    "cut-out in WebP": saved(cut_out(), "WEBP", lossless=True),
+    "RGB": saved(GREY.convert("RGB")),
+    "RGBA, opaque": saved(GREY.convert("RGBA")),
+    "lossless WebP": saved(GREY, "WEBP", lossless=True),
+    "an orientation that is not applied": saved(GREY, exif=Image.Exif()),
+}
+
+
+@pytest.mark.parametrize("form", CLEAN)
+def test_forms(form: str) -> None:
+    """Every lossless form of a mask is read as exactly its pixels, without a warning."""
+    reading = read_mask(CLEAN[form], size=SIZE)
+    assert reading.mask == TRUTH
+    assert reading.warnings == ()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        saved(Image.fromarray(SHAPE)),
+        saved(Image.fromarray(SHAPE.astype(np.uint16))),
+        saved(Image.fromarray(SHAPE * np.uint8(100))),
+        saved(palette(colour=(128, 0, 0))),
+        saved(palette(colour=(0, 0, 255))),
+    ],
+    ids=["0 and 1", "0 and 1 in 16 bits", "0 and 100", "black and dark red", "black and blue"],
+)
+def test_faint(data: bytes) -> None:
+    """A mask of black and one other value is read as that value's pixels, and says so."""
+    reading = read_mask(data, size=SIZE)
+    assert reading.mask == TRUTH
+    assert len(reading.warnings) == 1
+
+
+@pytest.mark.parametrize(("depth", "row"), [(1, b"\x00\x30"), (2, b"\x00\x0b"), (4, b"\x00\x07\x8f")])
+def test_few_bits(depth: int, row: bytes) -> None:
+    """Grey of one, two and four bits is scaled to full brightness before it is cut at half."""
+    expected = {1: [0, 0, 1, 1], 2: [0, 0, 1, 1], 4: [0, 0, 1, 1]}[depth]
+    reading = read_mask(png(4, 1, depth, 0, row), size=(1, 4))
+    assert reading.mask.bitmap.tolist() == [expected]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_ringing(kind: str) -> None:
+    """A lossy mask, whose edges ring, is cut at half: nearly every pixel is right."""
+    reading = read_mask(saved(GREY, kind, quality=60), size=SIZE)
+    assert reading.mask.iou(TRUTH) > 0.95
+    assert reading.warnings == ()
+
+
+def test_resized() -> None:
+    """A mask of another size is brought to the picture's by nearest neighbour, with one warning that names both."""
+    reading = read_mask(saved(GREY), size=(120, 160))
+    assert np.array_equal(reading.mask.bitmap, np.repeat(np.repeat(SHAPE, 2, axis=0), 2, axis=1))
+    assert reading.warnings == ("A mask of 80x60 pixels was resized to 160x120 by nearest neighbour.",)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_black(kind: str) -> None:
+    """An all-black mask is an empty one, and no fault."""
+    reading = read_mask(saved(Image.new("L", GREY.size), kind), size=SIZE)
+    assert reading.mask.area == 0
+    assert reading.warnings == ()
+
+
+def test_invisible_cut_out() -> None:
+    """A picture that is transparent everywhere is a cut-out of nothing."""
+    picture = cut_out()
+    picture.putalpha(0)
+    assert read_mask(saved(picture), size=SIZE).mask.area == 0
+
+
+def test_white() -> None:
+    """An all-white mask covers the picture."""
+    assert read_mask(saved(Image.new("L", GREY.size, 255)), size=SIZE).mask.area == SIZE[0] * SIZE[1]
+
+
+NOISE = np.random.default_rng(5).integers(0, 256, (*SIZE, 3), np.uint8)
+UNREADABLE = {
+    "nothing": b"",
+    "text": b"<html>no mask today</html>",
+    "GIF": saved(GREY, "GIF"),
+    "header alone": saved(GREY)[:33],
+    "cut PNG": saved(Image.fromarray(NOISE[:, :, 0]))[:-400],
+    "cut JPEG": saved(Image.fromarray(NOISE[:, :, 0]), "JPEG")[:-400],
+    "cut WebP": saved(Image.fromarray(NOISE), "WEBP")[:-400],
+    "damaged PNG": saved(GREY).replace(b"IDAT", b"IDAT\x00", 1),
+    "photograph": saved(Image.fromarray(NOISE)),
+    "photograph in JPEG": saved(Image.fromarray(NOISE), "JPEG"),
+    "photograph, opaque": saved(Image.fromarray(NOISE).convert("RGBA")),
+    "400 million pixels in 69 bytes": png(20_000, 20_000, 8, 0, b""),
+}
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_unreadable(what: str) -> None:
+    """What is no whole mask is refused and never read as some mask."""
+    with pytest.raises(UnreadableMask):
+        read_mask(UNREADABLE[what], size=SIZE)
+
+
+def test_bomb_is_refused_by_its_header() -> None:
+    """A file that claims too many pixels is refused for that, before any decoder sees it."""
+    with pytest.raises(UnreadableMask, match="20000x20000"):
+        read_mask(png(20_000, 20_000, 8, 0, b""), size=SIZE)
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20)), elements=st.sampled_from([0, 255])))
+def test_round_trip(levels: Bitmap) -> None:
+    """Any bitmap comes back from an 8-bit PNG as it was."""
+    reading = read_mask(saved(Image.fromarray(levels)), size=levels.shape)
+    assert reading.mask == Mask.from_bitmap(levels)
+
+
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\x00\x00\x00\x00WEBPVP8X"]),
+)
+def test_any_bytes(data: bytes, start: bytes) -> None:
+    """Bytes that are no picture are refused as such, whatever they are."""
+    with pytest.raises(UnreadableMask):
+        read_mask(start + data, size=SIZE)
