@@ -24,7 +24,7 @@ def question_digest(question: Question, tenant: str) -> str:
         question.picture.digest,
         canonical(question.prompt),
         question.max_masks,
-        question.min_score,
+        None if question.min_score is None else question.min_score + 0.0,  # -0.0 asks what 0.0 asks
     ]
     return blake3(orjson.dumps(parts)).hexdigest()
 

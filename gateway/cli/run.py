@@ -63,8 +63,8 @@ class Run:
                     if isinstance(error, GatewayUnreachable) or (isinstance(error, Problem) and error.status in FINAL):
                         ended.append(str(error))
                     told(Outcome(picture, None, str(error)))
-                except OSError as error:
-                    told(Outcome(picture, None, f"{error.strerror or error}: {error.filename or picture.path}"))
+                except (OSError, ValueError) as error:  # a file that cannot be read, results that cannot be written
+                    told(Outcome(picture, None, str(error)))
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self.jobs, len(self.pictures))):

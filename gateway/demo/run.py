@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.app import create_app, sandbox_config
-from gateway.client import Answer, Client, Options
+from gateway.client import Answer, Attempt, Client, Options
 from gateway.demo.sandbox_control import SandboxControl, Scene
 from gateway.render.overlay import overlay
 from gateway.sandboxed import sandbox_running
@@ -62,7 +62,7 @@ def run_demo(out: Path) -> int:
     Returns:
         The exit status: 0 when every mask came, each known one is exact, and ledger and books agree.
     """
-    console = Console(width=max(110, Console().width))
+    console = Console(width=max(130, Console().width))
     out.mkdir(parents=True, exist_ok=True)
     with sandbox_running() as sandbox, tempfile.TemporaryDirectory(prefix="maskgate-demo-") as state:
         environ = {"MASKGATE_STATE_DIR": state}
@@ -80,8 +80,12 @@ async def _demonstrate(url: str, control_url: str, out: Path, console: Console) 
         console.print(f"[bold]Maskgate[/] on {url}, sandbox upstreams on {control_url} (no key, no real money)\n")
         done = await _steps(gateway, control, photograph)
         console.print(_table(done))
+        console.print(
+            "IoU is with the scene's true mask. The sandbox does not know the photograph: whatever the text says, it "
+            "answers with the segments of its classic engine."
+        )
         written = _write_overlays(done, photograph, out)
-        console.print(f"\nOverlays: {', '.join(str(path) for path in written)}")
+        console.print(f"Overlays: {', '.join(str(path) for path in written)}")
         ledger = (await gateway.usage()).total
         billed = await control.billed_microusd()
     same = ledger.cost.microusd == billed
@@ -116,10 +120,10 @@ def _script(photograph: bytes, scene: Scene) -> list[Step]:
     local = Options(providers=["local"])
     truth = scene.objects[NAMED]
     return [
-        Step("photograph, text, Runflow", photograph, cup, runflow, overlay="coffee-runflow"),
-        Step("the same, Runflow's region eu down", photograph, cup, anew, overlay="coffee-failover"),
-        Step("the same, Prodia", photograph, cup, prodia, overlay="coffee-prodia"),
-        Step("photograph, box, local", photograph, ObjectPrompt(box=CUP_AND_SAUCER), local, overlay="coffee-local"),
+        Step("photo, text, Runflow", photograph, cup, runflow, overlay="coffee-runflow"),
+        Step("the same, region eu is down", photograph, cup, anew, overlay="coffee-failover"),
+        Step("photo, text, Prodia", photograph, cup, prodia, overlay="coffee-prodia"),
+        Step("photo, box, local", photograph, ObjectPrompt(box=CUP_AND_SAUCER), local, overlay="coffee-local"),
         Step(f"scene, “{NAMED}”, Runflow", scene.image_url, shoe, runflow, truth=truth),
         Step(f"scene, “{NAMED}”, Prodia", scene.image_url, shoe, prodia, truth=truth),
         Step(f"scene, “{NAMED}”, again", scene.image_url, shoe, prodia, truth=truth),
@@ -141,15 +145,14 @@ async def _run(gateway: Client, step: Step) -> Done:
 def _table(done: Sequence[Done]) -> Table:
     table = Table(title="One picture in, masks out", title_justify="left")
     for heading in ("what", "deployment", "cache"):
-        table.add_column(heading)
-    for heading in ("instances", "best score", "IoU with truth"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("instances", "best score", "IoU"):
         table.add_column(heading, justify="right")
-    table.add_column("attempts")
+    table.add_column("attempts", no_wrap=True)
     for heading in ("charge µ$", "ms"):
         table.add_column(heading, justify="right")
     for each in done:
         answer = each.answer
-        attempts = ", ".join(f"{attempt.deployment} {attempt.outcome}" for attempt in answer.attempts)
         table.add_row(
             each.step.title,
             ", ".join(answer.deployments),
@@ -157,11 +160,15 @@ def _table(done: Sequence[Done]) -> Table:
             str(len(answer.instances)),
             "none" if answer.best_score is None else f"{answer.best_score:.2f}",
             "" if each.iou is None else f"{each.iou:.3f}",
-            attempts or "none",
+            " → ".join(_attempt(attempt) for attempt in answer.attempts) or "none",
             str(answer.cost.charged.microusd),
             f"{each.milliseconds:.0f}",
         )
     return table
+
+
+def _attempt(attempt: Attempt) -> str:
+    return attempt.deployment if attempt.outcome == "succeeded" else f"{attempt.deployment} {attempt.outcome}"
 
 
 def _write_overlays(done: Sequence[Done], photograph: bytes, out: Path) -> list[Path]:

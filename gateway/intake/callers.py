@@ -96,6 +96,8 @@ class Callers:
 
 def _is_this_machine(peer: Peer) -> bool:
     """Whether the request was made on this machine, by a program and not by a web page."""
-    if peer.address is None or not ip_address(peer.address).is_loopback:
+    try:
+        here = peer.address is not None and ip_address(peer.address).is_loopback
+    except ValueError:  # a name, or whatever a server in front of us took for an address
         return False
-    return "origin" not in peer.headers and not any(name in peer.headers for name in FORWARDING)
+    return here and "origin" not in peer.headers and not any(name in peer.headers for name in FORWARDING)

@@ -9,13 +9,14 @@ exception: it is turned, since providers disagree about EXIF, and every coordina
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from dataclasses import dataclass
 from typing import Final
 
 import pybase64
 from blake3 import blake3
-from PIL import Image, ImageOps
+from PIL import Image
 
 from gateway.problems import (
     GatewayError,
@@ -36,15 +37,31 @@ OTHER_FORMATS: Final = (
     (b"II*\0", "a TIFF"),
     (b"MM\0*", "a TIFF"),
     (b"BM", "a BMP"),
-    (b"8BPS", "a Photoshop file"),
+    (b"8BPS", "a Photoshop"),
     (b"%PDF", "a PDF"),
     (b"<svg", "an SVG"),
     (b"<?xml", "an SVG"),
 )
 OTHER_BRANDS: Final = {b"heic": "a HEIC", b"heix": "a HEIC", b"mif1": "a HEIF", b"avif": "an AVIF"}
 
+#: JPEG markers that stand alone, beside the 0 and 0xFF that are none.
+NO_SEGMENT: Final = frozenset({0x00, 0x01, 0xFF, *range(0xD0, 0xDA)})
+
 ORIENTATION_TAG: Final = 0x0112
 UPRIGHT: Final = 1
+#: What brings each EXIF orientation upright. Source: https://www.cipa.jp/std/documents/e/DC-008-2012_E.pdf (4.6.4)
+TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+#: All that Pillow is known to raise about bytes that are not what their header says.
+UNREADABLE: Final = (OSError, ValueError, SyntaxError, TypeError, LookupError, struct.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +122,7 @@ async def _fetch(url: str, *, fetcher: Fetcher, limits: PictureLimits, deadline:
 
 def _decode(text: str, limits: PictureLimits) -> bytes:
     """Read base64, bare or as a data: URI."""
-    if text.startswith("data:"):
+    if text[:5].lower() == "data:":
         head, comma, text = text.partition(",")
         if not comma or not head.endswith(";base64"):
             raise InvalidRequest("image.data is a data: URI that is not base64; write data:image/png;base64,…")
@@ -138,20 +155,21 @@ def check_picture(data: bytes, *, url: str | None, limits: PictureLimits) -> Pic
     if _is_cut_off(data, media_type):
         raise InvalidImage("the file is cut off: its end is missing")
     digest = f"blake3:{blake3(data).hexdigest()}"
-    if _orientation(image) == UPRIGHT:
+    orientation = _orientation(image)
+    if orientation == UPRIGHT:
         return Picture(data, media_type, image.width, image.height, digest, url)
-    upright, media_type = _turned(image)
-    return Picture(upright[0], media_type, upright[1], upright[2], digest)
+    turned, width, height = _turned(image, TURNS[orientation])
+    return Picture(turned, media_type, width, height, digest)
 
 
 def _open(data: bytes, limits: PictureLimits) -> Image.Image:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked next
+            warnings.simplefilter("ignore")  # about many pixels, which are checked next, and about odd headers
             return Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP"))
     except Image.DecompressionBombError:
         raise ImageTooLarge(f"the picture has more than {limits.max_pixels} pixels; scale it down") from None
-    except (OSError, ValueError, SyntaxError) as error:
+    except UNREADABLE as error:
         raise _unreadable(data) from error
 
 
@@ -183,8 +201,22 @@ def _is_cut_off(data: bytes, media_type: str) -> bool:
     if media_type == "image/png":
         return b"IEND" not in data[-4096:] and b"IEND" not in data
     if media_type == "image/jpeg":
-        return b"\xff\xd9" not in data[-4096:] and b"\xff\xd9" not in data[2:]
+        return data.rfind(b"\xff\xd9", _first_scan(data)) < 0
     return int.from_bytes(data[4:8], "little") + 8 > len(data)
+
+
+def _first_scan(data: bytes) -> int:
+    """Return where a JPEG's first scan begins. An end marker before that is a thumbnail's, in the EXIF block."""
+    place = 2
+    while place + 4 <= len(data):
+        marker = data[place + 1]
+        if data[place] != 0xFF or marker in NO_SEGMENT:
+            place += 1
+        elif marker == 0xDA:
+            return place
+        else:
+            place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return len(data)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -192,26 +224,31 @@ def _orientation(image: Image.Image) -> int:
     if "exif" not in image.info:
         return UPRIGHT
     try:
-        value = image.getexif().get(ORIENTATION_TAG, UPRIGHT)
-    except (OSError, ValueError, SyntaxError):  # a broken EXIF block does not make a broken picture
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            value = image.getexif().get(ORIENTATION_TAG, UPRIGHT)
+    except UNREADABLE:  # a broken EXIF block does not make a broken picture
         return UPRIGHT
     return value if value in range(1, 9) else UPRIGHT
 
 
-def _turned(image: Image.Image) -> tuple[tuple[bytes, int, int], str]:
-    """Bake the orientation into the pixels, in the picture's own format, and drop the EXIF block."""
+def _turned(image: Image.Image, turn: Image.Transpose) -> tuple[bytes, int, int]:
+    """
+    Bake the orientation into the pixels, in the picture's own format; keep its colours' meaning, drop its EXIF block.
+
+    Returns:
+        The file, its width and its height.
+    """
+    target = io.BytesIO()
+    colours = image.info.get("icc_profile") or b""
     try:
-        upright = ImageOps.exif_transpose(image)
-        target = io.BytesIO()
+        upright = image.transpose(turn)
         if image.format == "PNG":
             upright.save(target, "PNG", compress_level=3, exif=b"")
-            media_type = "image/png"
         elif image.format == "WEBP":
-            upright.save(target, "WEBP", lossless=True, quality=20, exif=b"")
-            media_type = "image/webp"
+            upright.save(target, "WEBP", lossless=True, quality=20, exif=b"", icc_profile=colours)
         else:
-            upright.save(target, "JPEG", quality=95, subsampling=0, exif=b"")
-            media_type = "image/jpeg"
-    except (OSError, ValueError, SyntaxError) as error:
+            upright.save(target, "JPEG", quality=95, subsampling=0, exif=b"", xmp=b"", icc_profile=colours)
+    except UNREADABLE as error:
         raise InvalidImage(f"the picture could not be turned upright as its EXIF says: {error}") from error
-    return (target.getvalue(), upright.width, upright.height), media_type
+    return target.getvalue(), upright.width, upright.height

@@ -18,11 +18,12 @@ from aiohttp import web
 
 from providers.sandbox.answer import Answer, text_answer
 from providers.sandbox.books import Books
+from providers.sandbox.choosing import Ask
 from providers.sandbox.config import PRODIA_MICROUSD, UpstreamPlan
 from providers.sandbox.faults import Steps
 from providers.sandbox.multipart import BadMultipart, Part, boundary_of, read_parts, write_parts
 from providers.sandbox.prodia_job import TYPES, Job, JobRefused, NoSuchType, completed, read_job, refuse_size, refused
-from providers.sandbox.segmenting import Ask, BadPicture, Segmenter
+from providers.sandbox.segmenting import BadPicture, Segmenter
 from providers.sandbox.strikes import Strikes
 
 STEPS = Steps(names=("job",), billable="job", pictures="job", multipart=True)

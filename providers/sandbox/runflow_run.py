@@ -19,10 +19,11 @@ from typing import Any
 
 from providers.contract import Box
 from providers.sandbox.books import Books
+from providers.sandbox.choosing import Ask
 from providers.sandbox.config import RUNFLOW_MICROUSD
 from providers.sandbox.pictures import PictureSource
 from providers.sandbox.runflow_input import RunInput, RunRequest
-from providers.sandbox.segmenting import Ask, BadPicture, Found, Opened, Piece, Segmenter
+from providers.sandbox.segmenting import BadPicture, Found, Opened, Piece, Segmenter
 from providers.sandbox.shelf import Shelf
 
 _log = logging.getLogger(__name__)

@@ -165,9 +165,9 @@ def _shapes() -> Scene:
 
 
 def _shoes() -> Scene:
-    """Draw a pair of shoes and the box they came in."""
+    """Draw a pair of shoes and the carton they came in."""
     canvas = _Canvas(640, 480, (225, 215, 200), (190, 176, 158))
-    canvas.add("shoe box", canvas.polygon((180, 60), (460, 60), (480, 190), (160, 190)), (150, 104, 66))
+    canvas.add("carton", canvas.polygon((180, 60), (460, 60), (480, 190), (160, 190)), (150, 104, 66))
     for name, x, colour in (("left shoe", 60, (38, 50, 64)), ("right shoe", 350, (52, 64, 80))):
         upper = canvas.polygon(
             (x, 400), (x + 4, 300), (x + 70, 280), (x + 110, 340), (x + 215, 375), (x + 226, 400), (x, 400)

@@ -6,47 +6,27 @@ A known picture is recognised by its decoded pixels, so a lossless copy in anoth
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
 from blake3 import blake3
 from PIL import Image
 
-from providers.contract import Box, Mask, ObjectPrompt, Point, Workers
+from providers.contract import Mask, Workers
+from providers.sandbox.bench import Flights
+from providers.sandbox.choosing import Ask, Engine, chosen, segments
 from providers.sandbox.scenes import Rgb, Scene, pixels_digest
 from providers.sandbox.shelf import Shelf
 
-T = TypeVar("T")
-
-MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+_FORMATS = ("PNG", "JPEG", "WEBP")
 
 _MOST_PIXELS = 64_000_000
 """Larger pictures are refused before they are decoded. Invented: no provider names a number of pixels."""
-
-_MOST_MASKS = 256
-"""The most segments of an unknown picture. Invented."""
-
-
-class Engine(Protocol):
-    """What segments pictures that are no scene: the local classic engine."""
-
-    def automatic(self, rgb: Rgb, *, max_masks: int) -> list[Mask]:
-        """Return the segments of a whole picture."""
-        ...
-
-    def from_box(self, rgb: Rgb, box: Box, points: tuple[Point, ...] = ()) -> Mask:
-        """Return the thing in *box*."""
-        ...
-
-    def from_points(self, rgb: Rgb, points: tuple[Point, ...]) -> Mask:
-        """Return the thing under *points*."""
-        ...
 
 
 class BadPicture(Exception):
@@ -59,19 +39,8 @@ class Opened:
 
     width: int
     height: int
-    media_type: str
-    """What its bytes are, whatever anybody called them."""
     scene: Scene | None
     data: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What to find: by text, as single objects, everything, or several of these together."""
-
-    text: str = ""
-    objects: tuple[ObjectPrompt, ...] = ()
-    automatic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,44 +63,6 @@ class Found:
     """`scene` when the masks are the truth, `classic` when they are the classic engine's."""
 
 
-class Bench:
-    """A `Workers` that hands on at most so many pieces of work at once, the rest wait their turn."""
-
-    def __init__(self, workers: Workers, *, at_once: int = 32) -> None:
-        """Hand work on to *workers*, *at_once* pieces at a time."""
-        self._workers = workers
-        self._turn = asyncio.Semaphore(at_once)
-
-    async def run(self, work: Callable[[], T], *, pixels: int) -> T:
-        """Run *work*, which touches *pixels* pixels, when its turn has come."""
-        async with self._turn:
-            return await self._workers.run(work, pixels=pixels)
-
-
-class Flights(Generic[T]):
-    """Work by name: while one asks for it, the others who ask for the same wait for that one's."""
-
-    def __init__(self) -> None:
-        """Start with nothing under way."""
-        self._under_way: dict[str, asyncio.Task[T]] = {}
-
-    async def once(self, name: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return what *work* returns; who is cancelled leaves it to the others."""
-        task = self._under_way.get(name)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(work())
-            self._under_way[name] = task
-            task.add_done_callback(lambda _: self._under_way.pop(name))
-        return await asyncio.shield(task)
-
-    async def stop(self) -> None:
-        """End what is under way."""
-        tasks = list(self._under_way.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
 class Segmenter:
     """The model behind all upstreams."""
 
@@ -140,8 +71,8 @@ class Segmenter:
         self._scenes = {scene.digest: scene for scene in scenes}
         self._engine = engine
         self._workers = workers
-        self._known: Shelf[tuple[int, int, str, Scene | None]] = Shelf(most=20_000, most_bytes=20_000)
-        self._recognising: Flights[tuple[int, int, str, Scene | None]] = Flights()
+        self._known: Shelf[tuple[int, int, Scene | None]] = Shelf(most=20_000, most_bytes=20_000)
+        self._recognising: Flights[tuple[int, int, Scene | None]] = Flights()
         self._encoding: Flights[bytes] = Flights()
         self._encoded: Shelf[bytes] = Shelf(most=2_000, most_bytes=64_000_000)
 
@@ -155,25 +86,26 @@ class Segmenter:
         name = await self._workers.run(lambda: blake3(data).hexdigest(), pixels=len(data) // 3)
         known = self._known.get(name)
         if known is None:
+            head = _image(data)  # a small file may hold many pixels: they decide where it is decoded
+            area = head.width * head.height
             known = await self._recognising.once(
-                name, lambda: self._workers.run(lambda: self._recognise(data), pixels=8 * len(data))
+                name, lambda: self._workers.run(lambda: self._recognise(data), pixels=area)
             )
             self._known.put(name, known, size=1)
-        width, height, media_type, scene = known
-        return Opened(width, height, media_type, scene, data)
+        width, height, scene = known
+        return Opened(width, height, scene, data)
 
     async def find(self, picture: Opened, ask: Ask) -> Found:
         """Return what *ask* names in *picture*."""
         scene = picture.scene
         if scene is not None:
-            chosen = _chosen(scene, ask)
             pieces = tuple(
                 Piece(scene.objects[index].mask, score(rank), f"{scene.name}/{index}")
-                for rank, index in enumerate(chosen)
+                for rank, index in enumerate(chosen(scene, ask))
             )
             return Found(pieces, "scene")
         masks = await self._workers.run(
-            lambda: _segments(self._engine, decode(picture.data), ask), pixels=picture.width * picture.height
+            lambda: segments(self._engine, decode(picture.data), ask), pixels=picture.width * picture.height
         )
         return Found(tuple(Piece(mask, score(rank), None) for rank, mask in enumerate(masks)), "classic")
 
@@ -207,12 +139,10 @@ class Segmenter:
         await self._recognising.stop()
         await self._encoding.stop()
 
-    def _recognise(self, data: bytes) -> tuple[int, int, str, Scene | None]:
-        """Return width, height, media type and, if it is one, the scene."""
-        image = _image(data)
+    def _recognise(self, data: bytes) -> tuple[int, int, Scene | None]:
+        """Return width, height and, if it is one, the scene."""
         rgb = decode(data)
-        scene = self._scenes.get(pixels_digest(rgb))
-        return rgb.shape[1], rgb.shape[0], MEDIA_TYPES[image.format or ""], scene
+        return rgb.shape[1], rgb.shape[0], self._scenes.get(pixels_digest(rgb))
 
 
 def score(rank: int) -> float:
@@ -247,7 +177,7 @@ def to_data_uri(data: bytes, media_type: str) -> str:
 def _image(data: bytes) -> Image.Image:
     """Read the head of a picture file."""
     try:
-        image = Image.open(io.BytesIO(data), formats=tuple(MEDIA_TYPES))
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadPicture("image dimensions exceed what the model takes") from error
     except (OSError, SyntaxError, ValueError) as error:
@@ -255,51 +185,6 @@ def _image(data: bytes) -> Image.Image:
     if image.width * image.height > _MOST_PIXELS:
         raise BadPicture(f"image dimensions {image.width}x{image.height} exceed {_MOST_PIXELS} pixels")
     return image
-
-
-def _chosen(scene: Scene, ask: Ask) -> list[int]:
-    """Return the indices of the objects that *ask* names, each once."""
-    chosen = list(range(len(scene.objects))) if ask.automatic else list(scene.named(ask.text))
-    chosen += [index for prompt in ask.objects if (index := _under(scene, prompt)) is not None]
-    return list(dict.fromkeys(chosen))
-
-
-def _under(scene: Scene, prompt: ObjectPrompt) -> int | None:
-    """Return the object that lies under the positive points and fills the box best; None when none does either."""
-
-    def fit(index: int) -> tuple[int, float]:
-        mask = scene.objects[index].mask
-        hits = sum(1 if point.positive else -1 for point in prompt.points if mask.bitmap[point.y, point.x])
-        return hits, _overlap(mask.box, prompt.box)
-
-    height, width = scene.size
-    if any(not (0 <= point.x < width and 0 <= point.y < height) for point in prompt.points):
-        return None
-    best = max(range(len(scene.objects)), key=fit)
-    hits, overlap = fit(best)
-    wanted = any(point.positive for point in prompt.points)
-    return best if (hits > 0 if wanted else overlap > 0) else None
-
-
-def _overlap(one: Box | None, other: Box | None) -> float:
-    """Return the intersection over union of two boxes; 0 where one is missing."""
-    if one is None or other is None:
-        return 0.0
-    width = min(one.x_max, other.x_max) - max(one.x_min, other.x_min)
-    height = min(one.y_max, other.y_max) - max(one.y_min, other.y_min)
-    both = max(0, width) * max(0, height)
-    return both / (one.area + other.area - both)
-
-
-def _segments(engine: Engine, rgb: Rgb, ask: Ask) -> list[Mask]:
-    """Return the classic engine's segments: all for a text that it cannot read, one for each object."""
-    masks = engine.automatic(rgb, max_masks=_MOST_MASKS) if ask.automatic or ask.text.strip() else []
-    for prompt in ask.objects:
-        if prompt.box is not None:
-            masks = [*masks, engine.from_box(rgb, prompt.box, prompt.points)]
-        else:
-            masks = [*masks, engine.from_points(rgb, prompt.points)]
-    return [mask for mask in masks if mask.area]
 
 
 _ENCODINGS: dict[str, tuple[str, list[int]]] = {

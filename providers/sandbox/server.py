@@ -14,6 +14,7 @@ from providers.contract import Workers
 from providers.local.classic import ClassicEngine
 from providers.sandbox import prodia, runflow, runflow_errors
 from providers.sandbox.assets import Assets
+from providers.sandbox.bench import Bench
 from providers.sandbox.books import Books
 from providers.sandbox.callbacks import Callbacks
 from providers.sandbox.config import CONTROL, UPSTREAMS, UpstreamPlan, ports
@@ -22,7 +23,7 @@ from providers.sandbox.faults import Steps
 from providers.sandbox.pictures import PictureSource
 from providers.sandbox.runflow_run import Runs
 from providers.sandbox.scenes import paint_scenes
-from providers.sandbox.segmenting import Bench, Segmenter
+from providers.sandbox.segmenting import Segmenter
 from providers.sandbox.signing import Signer
 from providers.sandbox.strikes import ErrorAnswer, Strikes
 from providers.sandbox.upstream import Listener, Upstream, seeded

@@ -4,6 +4,8 @@ import io
 import json
 import os
 import pty
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from gateway.cli.failures import FAILED, NO_GATEWAY, WRONG_COMMAND_LINE
+from gateway.cli.failures import FAILED, INTERRUPTED, NO_GATEWAY, WRONG_COMMAND_LINE
 from gateway.client.answers import read_answer
 from providers.contract import Mask
 from tests.gateway.house import Command, House
@@ -198,3 +200,30 @@ def test_terminal_sees_a_progress_bar(house: House, shoes: Path, environ: dict[s
     assert process.returncode == 0
     assert b"Segmenting" in shown
     assert json.loads(out)["answer"]["status"] == "succeeded"
+
+
+def test_results_that_cannot_be_written_are_that_pictures_failure(
+    maskgate: Command, shoes: Path, tmp_path: Path
+) -> None:
+    """A folder in the place of one picture's answer fails that picture alone."""
+    (shoes.parent / "other.png").write_bytes(shoes.read_bytes())
+    (tmp_path / "out" / "shoes.png.json" / "full").mkdir(parents=True)
+    result = maskgate("segment", shoes.parent, "--text", "shoe", "--out", tmp_path / "out")
+    assert result.exit_code == FAILED
+    assert "shoes.png: [Errno" in result.stderr
+    assert (tmp_path / "out" / "other.png.json").is_file()
+
+
+def test_interrupted_run_ends_in_one_sentence(shoes: Path, environ: dict[str, str]) -> None:
+    """Ctrl-C while a gateway keeps a run waiting is exit code 130, and no traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        command = [sys.executable, "-m", "gateway.cli.main", "segment", str(shoes), "--text", "shoe", "--url", url]
+        with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as process:
+            connection, _ = silent.accept()
+            with connection:
+                assert connection.recv(1) == b"P"
+                process.send_signal(signal.SIGINT)
+                _, said = process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED
+    assert said == "maskgate: interrupted\n"

@@ -35,7 +35,7 @@ async def test_a_text_prompt_brings_the_true_masks(
         "Content-Disposition": 'form-data; name="job"; filename="job.json"',
         "Content-Type": "application/json",
     }
-    truth = [*await control.truth("shoes", "shoe box"), *await control.truth("shoes", "left shoe", "right shoe")]
+    truth = await control.truth("shoes", "left shoe", "right shoe")
     masks = []
     for number, (head, data) in enumerate(outputs):
         assert head == {
@@ -45,7 +45,7 @@ async def test_a_text_prompt_brings_the_true_masks(
         pixels = decode_mask(data)
         assert (pixels.shape, set(np.unique(pixels).tolist())) == ((480, 640), {0, 255})
         masks.append(Mask.from_bitmap(pixels))
-    assert [mask.iou(true) for mask, true in zip(masks, truth, strict=True)] == [1.0] * 3
+    assert [mask.iou(true) for mask, true in zip(masks, truth, strict=True)] == [1.0] * 2
     job = json.loads(job_body)
     assert job["config"] == {"prompt": "shoe", "confidence_threshold": 0.9}
     assert (job["type"], job["state"]) == ("inference.sam3.segment.v1", {"current": "completed"})
