@@ -62,7 +62,7 @@ def run_demo(out: Path) -> int:
     Returns:
         The exit status: 0 when every mask came, each known one is exact, and ledger and books agree.
     """
-    console = Console(width=max(130, Console().width))
+    console = Console(width=max(144, Console().width))
     out.mkdir(parents=True, exist_ok=True)
     with sandbox_running() as sandbox, tempfile.TemporaryDirectory(prefix="maskgate-demo-") as state:
         environ = {"MASKGATE_STATE_DIR": state}
