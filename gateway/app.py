@@ -12,9 +12,11 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, TextIO
 
+import cv2
 from fastapi import FastAPI
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -72,6 +74,19 @@ SHAPES: tuple[type[BaseModel], ...] = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What stands before the house does, and outlives each of its openings."""
+
+    gate: Gate
+    metrics: Metrics
+    log: Any
+    clock: Clock
+    wall: Callable[[], float]
+    new_id: Callable[[str], str]
+    show: Callable[[str], None]
+
+
 def show_key(key: str) -> None:
     """Show the first API key, this once, on standard error: standard output is the log's."""
     sys.stderr.write(f"API key (shown once): {key}\n")
@@ -96,17 +111,20 @@ def create_app(
         log_to: where the log lines go; standard output when None.
         show: shows the API key that is made at the first start.
     """
-    metrics = Metrics()
-    log = make_logger(log_to)
-    gate = Gate(settings.limits.max_in_flight)
-    new_id = new_ids(wall)
+    ground = Ground(
+        gate=Gate(settings.limits.max_in_flight),
+        metrics=Metrics(),
+        log=make_logger(log_to),
+        clock=clock,
+        wall=wall,
+        new_id=new_ids(wall),
+        show=show,
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app.state.house = await _build(
-                settings, stack, gate=gate, metrics=metrics, log=log, clock=clock, wall=wall, new_id=new_id, show=show
-            )
+            app.state.house = await _build(settings, ground, stack)
             yield
 
     app = FastAPI(
@@ -118,7 +136,14 @@ def create_app(
     )
     app.include_router(router)
     app.add_exception_handler(HTTPException, _framework_problem)
-    app.add_middleware(Surroundings, gate=gate, metrics=metrics, log=log, clock=clock, new_id=new_id)
+    app.add_middleware(
+        Surroundings,
+        gate=ground.gate,
+        metrics=ground.metrics,
+        log=ground.log,
+        clock=ground.clock,
+        new_id=ground.new_id,
+    )
     install(app, SHAPES)
     return app
 
@@ -145,19 +170,10 @@ def check_settings(settings: Settings) -> list[ConfigProblem]:
     return problems
 
 
-async def _build(
-    settings: Settings,
-    stack: AsyncExitStack,
-    *,
-    gate: Gate,
-    metrics: Metrics,
-    log: Any,
-    clock: Clock,
-    wall: Callable[[], float],
-    new_id: Callable[[str], str],
-    show: Callable[[str], None],
-) -> House:
+async def _build(settings: Settings, ground: Ground, stack: AsyncExitStack) -> House:
     """Open what has to be opened, and have *stack* close it in the opposite order."""
+    clock = ground.clock
+    cv2.setNumThreads(1)  # the worker threads fill the cores already; OpenCV's own would only wait for each other
     workers = ThreadWorkers(threads=settings.limits.worker_threads, queue=WORKER_QUEUE)
     stack.callback(workers.close)
     upstream = HttpUpstream(clock)
@@ -171,10 +187,10 @@ async def _build(
     offers = _offers(settings, providers)
     if not settings.database_url:
         settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    ledger = await Ledger.open(settings.ledger_url, wall=wall, clock=clock)
+    ledger = await Ledger.open(settings.ledger_url, wall=ground.wall, clock=clock)
     stack.push_async_callback(ledger.close)
-    await _first_key(ledger, show)
-    await _run_beside(stack, _sweep(ledger, settings.limits.grace_seconds, log))
+    await _first_key(ledger, ground.show)
+    await _run_beside(stack, _sweep(ledger, settings.limits.grace_seconds, ground.log))
     flights: Flights[Answer] = Flights()
     stack.push_async_callback(flights.land, LANDING_SECONDS)
     services = Services(
@@ -191,16 +207,16 @@ async def _build(
         ),
         flights=flights,
         workers=workers,
-        metrics=metrics,
-        log=log,
+        metrics=ground.metrics,
+        log=ground.log,
         clock=clock,
-        new_id=new_id,
+        new_id=ground.new_id,
     )
     keyless = settings.access.keyless_on_loopback and settings.host in LOOPBACK
     return House(
         services=services,
         callers=Callers(ledger.keys, keyless=keyless, clock=clock),
-        gate=gate,
+        gate=ground.gate,
         fetcher=fetcher,
         fetch_seconds=settings.fetch.seconds,
         picture_limits=PictureLimits(max_bytes=settings.fetch.max_bytes, max_pixels=settings.limits.max_pixels),

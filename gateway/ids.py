@@ -12,7 +12,7 @@ PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
 SHIFTS = range(120, -1, -10)
 
 
-#: Random bytes of one id, and how many ids' worth is drawn at once: a system call for each would be dearer than the rest.
+#: Random bytes of one id, and how many ids' worth is drawn at once: one system call for each would be the dearest step.
 RANDOM_BYTES = 10
 DRAWN_AT_ONCE = 256
 

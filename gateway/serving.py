@@ -7,6 +7,7 @@ whether it needs a key, and a header that anybody can write must not decide that
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import socket
@@ -82,7 +83,12 @@ def serve(app: FastAPI, listener: socket.socket, *, started: Callable[[], None])
         StartFailed: the app's own start-up failed.
     """
     failures: list[Exception] = []
-    watched = with_start_told(app, started=started, failed=failures.append)
+
+    def settled() -> None:
+        spare_the_collector()
+        started()
+
+    watched = with_start_told(app, started=settled, failed=failures.append)
     # Once it has stopped, uvicorn sends itself the signal again: it must not kill us before our caller has cleaned up.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -94,6 +100,18 @@ def serve(app: FastAPI, listener: socket.socket, *, started: Callable[[], None])
     finally:
         signal.signal(signal.SIGTERM, before)
         listener.close()
+
+
+def spare_the_collector() -> None:
+    """
+    Leave what is there after the start out of garbage collection, and collect less often: for a process of our own.
+
+    A request leaves a few hundred objects and hardly a cycle behind; at Python's own threshold every fourth request
+    paid for a walk over all modules, about a seventh of the processor's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def serve_in_processes(factory: str, listener: socket.socket, *, processes: int) -> None:

@@ -12,16 +12,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from providers.contract import Money, PriceUnit
 
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-ADDRESS = re.compile(r"^(?:\[[0-9a-fA-F:]+\]|[0-9.]+):[0-9]{1,5}$")
+PORT = re.compile(r"[0-9]{1,5}")
+
+#: Pillow takes no larger picture: twice its `MAX_IMAGE_PIXELS`, which is the whole process's.
+MOST_PIXELS = 178_956_970
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +59,34 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _day(value: object) -> object:
-    """Accept YAML's own dates beside text."""
-    return value.isoformat() if isinstance(value, date) else value
-
-
 class PriceSettings(Section):
     """What one unit costs, since when, and who says so."""
 
     usd: Annotated[str, StringConstraints(max_length=40)]
     """Decimal dollars, as text: a YAML float would not stay exact."""
     unit: PriceUnit = PriceUnit.SUCCESS
-    valid_from: Annotated[str, BeforeValidator(_day), StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    valid_from: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")]
     source: Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
     @field_validator("usd")
     @classmethod
     def _is_price(cls, text: str) -> str:
         """Refuse what is no price."""
-        if Money.from_usd(text).microusd < 0:
-            raise ValueError("a price below zero")
+        try:
+            if Money.from_usd(text).microusd < 0:
+                raise ValueError("a price below zero")
+        except ArithmeticError:
+            raise ValueError(f"too large an amount: {text!r}") from None
+        return text
+
+    @field_validator("valid_from")
+    @classmethod
+    def _is_day(cls, text: str) -> str:
+        """Refuse days that no calendar has."""
+        try:
+            date.fromisoformat(text)
+        except ValueError:
+            raise ValueError(f"there is no day {text}; write it as 2026-01-31") from None
         return text
 
 
@@ -107,9 +119,21 @@ class FetchSettings(Section):
     def _are_addresses(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
         """Refuse names: what a name leads to can change under our feet."""
         for entry in entries:
-            if not ADDRESS.match(entry):
+            if not _is_address(entry):
                 raise ValueError(f"{entry!r} is no address; write ip:port, as 10.0.0.7:8080 or [fd00::7]:8080")
         return entries
+
+
+def _is_address(entry: str) -> bool:
+    """Whether it is `ip:port`, an IPv6 address in brackets."""
+    host, _, port = entry.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    try:
+        version = ip_address(bare).version
+    except ValueError:
+        return False
+    written = f"[{bare}]" if version == 6 else bare
+    return host == written and PORT.fullmatch(port) is not None and 0 < int(port) < 65536
 
 
 class CacheSettings(Section):
@@ -130,7 +154,7 @@ class AccessSettings(Section):
 class LimitSettings(Section):
     """What the gateway takes at once."""
 
-    max_pixels: Annotated[int, Field(ge=64)] = 120_000_000
+    max_pixels: Annotated[int, Field(ge=64, le=MOST_PIXELS)] = 120_000_000
     max_in_flight: Annotated[int, Field(ge=1)] = 4096
     """Requests being worked on; the next one is turned away with 503."""
     worker_threads: Annotated[int, Field(ge=1, le=256)] = 4
@@ -157,6 +181,28 @@ class FileSettings(Section):
                 raise ValueError(f"two deployments are named {deployment.name!r}; each name is used once")
             seen.add(deployment.name)
         return deployments
+
+
+class _Reader(yaml.SafeLoader):
+    """YAML without two traps: a key that stands twice is refused, and a date stays the text that was written."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's own signature
+        """Refuse a key that would silently replace an earlier one."""
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} stands here twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Reader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in forms if tag != "tag:yaml.org,2002:timestamp"]
+    for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 class Settings(FileSettings):
@@ -203,17 +249,14 @@ def settings_from_yaml(text: str, *, environ: Mapping[str, str], source: str = "
     Raises:
         SettingsError: listing every problem with its line.
     """
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        problem = ConfigProblem(
-            "", mark.line + 1 if mark else None, mark.column + 1 if mark else None, f"not YAML: {error.problem}"
-        )
-        raise SettingsError([problem], source=source) from error
     missing: list[tuple[tuple[str | int, ...], str]] = []
-    filled = _fill(document if document is not None else {}, environ, (), missing)
+    try:
+        reader = _Reader(text)
+        root = reader.get_single_node()
+        document = None if root is None else reader.construct_document(root)
+        filled = _fill({} if document is None else document, environ, (), missing)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SettingsError([_not_yaml(error)], source=source) from error
     problems = [
         _located(root, path, f"the environment has no {name}; set it, or write the value here")
         for path, name in missing
@@ -228,6 +271,13 @@ def settings_from_yaml(text: str, *, environ: Mapping[str, str], source: str = "
     if problems:
         raise SettingsError(problems, source=source)
     return _with_environment(file, environ)
+
+
+def _not_yaml(error: Exception) -> ConfigProblem:
+    """Say where a file is no YAML, if that is known."""
+    mark: yaml.Mark | None = getattr(error, "problem_mark", None)
+    message = f"not YAML: {getattr(error, 'problem', None) or error}"
+    return ConfigProblem("", mark.line + 1 if mark else None, mark.column + 1 if mark else None, message)
 
 
 def _with_environment(file: FileSettings, environ: Mapping[str, str]) -> Settings:

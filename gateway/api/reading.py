@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from email.message import Message
+from email.utils import collapse_rfc2231_value
 from typing import Any
 
 from pydantic import ValidationError
@@ -30,13 +31,13 @@ async def read_request(request: Request, *, max_picture_bytes: int) -> tuple[Seg
     Raises:
         GatewayError: it is too large, malformed, or has a field that is missing, unknown or out of range.
     """
-    media_type, parameters = _content_type(request.headers.get("content-type", ""))
+    media_type, boundary = _content_type(request.headers.get("content-type", ""))
     raw = await _read(request, max_picture_bytes * 4 // 3 + 2 * JSON_BYTES, max_picture_bytes)
     if media_type == "application/json":
         body = parse_body(raw)
         return body, _source(body, None)
-    if media_type == "multipart/form-data" and parameters.get("boundary"):
-        parts = _parts(raw, parameters["boundary"])
+    if media_type == "multipart/form-data" and boundary:
+        parts = _parts(raw, boundary)
         body = parse_body(parts["request"]) if "request" in parts else _missing("request")
         part = parts.get("image")
         return body, _source(body, part)
@@ -116,14 +117,17 @@ async def _read(request: Request, limit: int, max_picture_bytes: int) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _content_type(header: str) -> tuple[str, dict[str, str]]:
-    """Split a Content-Type into its type and its parameters."""
+def _content_type(header: str) -> tuple[str, str]:
+    """Split a Content-Type into its type and its boundary; the latter is empty where there is none."""
     if header == "application/json":  # what nearly everybody sends, without the parser's cost
-        return header, {}
+        return header, ""
     message = Message()
     message["content-type"] = header
-    parameters = dict(message.get_params(failobj=[])[1:])
-    return message.get_content_type(), parameters
+    try:
+        boundary = message.get_boundary("")
+    except ValueError:  # a parameter in numbered pieces (RFC 2231), the numbers beyond reading
+        boundary = ""
+    return message.get_content_type(), boundary
 
 
 def _missing(part: str) -> SegmentationBody:
@@ -160,18 +164,18 @@ def _parts(raw: bytes, boundary: str) -> dict[str, bytes]:
     def part_data(data: bytes, start: int, end: int) -> None:
         parts[-1][1].append(data[start:end])
 
-    parser = MultipartParser(
-        boundary,
-        {
-            "on_part_begin": part_begin,
-            "on_header_field": header_field,
-            "on_header_value": header_value,
-            "on_header_end": header_end,
-            "on_part_data": part_data,
-            "on_end": lambda: finished.append(True),
-        },
-    )
     try:
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": part_begin,
+                "on_header_field": header_field,
+                "on_header_value": header_value,
+                "on_header_end": header_end,
+                "on_part_data": part_data,
+                "on_end": lambda: finished.append(True),
+            },
+        )
         parser.write(raw)
         parser.finalize()
     except ValueError as error:
@@ -184,12 +188,23 @@ def _parts(raw: bytes, boundary: str) -> dict[str, bytes]:
 def _named(parts: list[tuple[dict[str, str], list[bytes]]]) -> dict[str, bytes]:
     named: dict[str, bytes] = {}
     for headers, chunks in parts:
-        message = Message()
-        message["content-disposition"] = headers.get("content-disposition", "")
-        name = message.get_param("name", header="content-disposition")
+        name = _name(headers.get("content-disposition", ""))
+        if name is None:
+            raise InvalidRequest("a part has no name; send `image` and `request`")
         if name not in {"image", "request"}:
-            raise InvalidRequest(f"unknown part {json.dumps(name)}; send `image` and `request`", field=str(name))
+            raise InvalidRequest(f"unknown part {json.dumps(name)}; send `image` and `request`", field=name)
         if name in named:
-            raise InvalidRequest(f"the part `{name}` came twice", field=str(name))
-        named[str(name)] = b"".join(chunks)
+            raise InvalidRequest(f"the part `{name}` came twice", field=name)
+        named[name] = b"".join(chunks)
     return named
+
+
+def _name(disposition: str) -> str | None:
+    """Return the name in a part's Content-Disposition; None where there is none that can be read."""
+    message = Message()
+    message["content-disposition"] = disposition
+    try:
+        name = message.get_param("name", header="content-disposition")
+        return None if name is None else collapse_rfc2231_value(name)
+    except ValueError:  # a parameter in numbered pieces (RFC 2231), the numbers beyond reading
+        return None

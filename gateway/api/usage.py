@@ -27,6 +27,8 @@ def read_usage_query(parameters: QueryParams, caller: Caller) -> UsageQuery:
     for name in parameters:
         if name not in KNOWN:
             raise InvalidRequest(f"unknown parameter; there are {', '.join(KNOWN)}", field=name)
+        if not all(text.isprintable() for text in parameters.getlist(name)):
+            raise InvalidRequest("it holds a character that cannot be printed; take it out", field=name)
     by, by_tag = _divisions(parameters.get("by", ""))
     return UsageQuery(
         by=by,
@@ -95,6 +97,8 @@ def _divisions(text: str) -> tuple[tuple[By, ...], str | None]:
     by_tag: str | None = None
     for word in filter(None, (part.strip() for part in text.split(","))):
         if word.startswith("tag:"):
+            if by_tag is not None or word == "tag:":
+                raise InvalidRequest("a report is divided by one tag at most; write tag:NAME", field="by")
             by_tag = word.removeprefix("tag:")
         elif word in set(By):
             by.append(By(word))

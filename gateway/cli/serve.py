@@ -43,6 +43,7 @@ def _run(config: Path | None, *, host: str, port: int, workers: int) -> None:
     from gateway.serving import StartFailed, listen, serve_in_processes, url_of
     from gateway.serving import serve as serve_app
     from gateway.settings import SettingsError
+    from gateway.telemetry.metrics import MULTIPROCESS_VARIABLE
 
     try:
         settings = settings_for(config, host=host, environ=os.environ)
@@ -51,7 +52,9 @@ def _run(config: Path | None, *, host: str, port: int, workers: int) -> None:
         if workers > 1:
             typer.echo(f"Maskgate on {url}, {workers} processes", err=True)
             os.environ |= {"MASKGATE_HOST": host} | ({"MASKGATE_CONFIG": str(config)} if config else {})
-            serve_in_processes("gateway.cli.worker:create", listener, processes=workers)
+            with tempfile.TemporaryDirectory(prefix="maskgate-metrics-") as shared:
+                os.environ[MULTIPROCESS_VARIABLE] = shared  # so that whichever answers /metrics speaks for all
+                serve_in_processes("gateway.cli.worker:create", listener, processes=workers)
         else:
             serve_app(
                 create_app(settings), listener, started=lambda: typer.echo(f"Maskgate on {url} ({url}/docs)", err=True)

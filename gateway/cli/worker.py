@@ -10,7 +10,7 @@ import typer
 from fastapi import FastAPI
 
 from gateway.app import create_app
-from gateway.serving import with_start_told
+from gateway.serving import spare_the_collector, with_start_told
 from gateway.settings import Settings, load_settings
 
 
@@ -19,7 +19,7 @@ def create() -> FastAPI:
     settings = settings_for(None, host=os.environ.get("MASKGATE_HOST", "127.0.0.1"), environ=os.environ)
     return with_start_told(
         create_app(settings),
-        started=lambda: None,
+        started=spare_the_collector,
         failed=lambda error: typer.echo(f"maskgate: the gateway did not start: {error}", err=True),
     )
 

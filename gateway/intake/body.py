@@ -6,6 +6,7 @@ Geometry that needs the picture (is the box inside it?) is checked in `normalize
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
@@ -146,8 +147,11 @@ class RouteBody(Body):
     @classmethod
     def _is_money(cls, text: str | None) -> str | None:
         """Refuse what is no amount."""
-        if text is not None and Money.from_usd(text).microusd < 0:
-            raise ValueError("an amount below zero")
+        try:
+            if text is not None and Money.from_usd(text).microusd < 0:
+                raise ValueError("an amount below zero")
+        except ArithmeticError:
+            raise ValueError(f"too large an amount: {text!r}") from None
         return text
 
 
@@ -158,12 +162,21 @@ class CacheBody(Body):
     ttl_seconds: Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)] | None = None
 
 
+def _printable(tags: dict[str, str]) -> dict[str, str]:
+    """Refuse tags that the ledger would not keep."""
+    for name, value in tags.items():
+        if not (name.isprintable() and value.isprintable()):
+            raise ValueError(f"the tag {name!r}: {value!r} holds a character that cannot be printed; take it out")
+    return tags
+
+
 Tags = Annotated[
     dict[
         Annotated[str, StringConstraints(min_length=1, max_length=64)],
         Annotated[str, StringConstraints(max_length=256)],
     ],
     Field(max_length=16),
+    AfterValidator(_printable),
 ]
 
 
@@ -185,6 +198,23 @@ class SegmentationBody(Body):
     cache: CacheBody = CacheBody()
     tags: Tags = {}
     metadata: Annotated[dict[str, Any], Field(max_length=64)] = Field(default={}, description="echoed in the answer")
+
+    @field_validator("metadata")
+    @classmethod
+    def _can_be_echoed(cls, metadata: dict[str, Any]) -> dict[str, Any]:
+        """Refuse numbers that JSON could not carry back."""
+        waiting: list[Any] = [metadata]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, dict):
+                waiting.extend(value.values())
+            elif isinstance(value, list):
+                waiting.extend(value)
+            elif isinstance(value, float) and not math.isfinite(value):
+                raise ValueError("a number that is not finite; write it as a string, or as null")
+            elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+                raise ValueError("a whole number of more than 64 bits; write it as a string")
+        return metadata
 
     @model_validator(mode="after")
     def _asks_something(self) -> Self:

@@ -246,7 +246,7 @@ def _turned(image: Image.Image, turn: Image.Transpose) -> tuple[bytes, int, int]
         if image.format == "PNG":
             upright.save(target, "PNG", compress_level=3, exif=b"")
         elif image.format == "WEBP":
-            upright.save(target, "WEBP", lossless=True, quality=20, exif=b"", icc_profile=colours)
+            upright.save(target, "WEBP", lossless=True, exact=True, quality=20, exif=b"", icc_profile=colours)
         else:
             upright.save(target, "JPEG", quality=95, subsampling=0, exif=b"", xmp=b"", icc_profile=colours)
     except UNREADABLE as error:

@@ -115,7 +115,7 @@ class Health:
             # A late success of a call from before it opened does not close it: the probe does.
             if probe or self._reason is None:
                 self._failures = self._ejections = 0
-                self._reason = None
+                self._open_until, self._reason = 0.0, None
         elif error.outcome is Outcome.OVERLOADED:
             asked = PAUSE_SECONDS if error.retry_after_seconds is None else error.retry_after_seconds
             self._open(min(asked, LONGEST_EJECTION_SECONDS), error.message)

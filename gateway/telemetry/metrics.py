@@ -24,6 +24,7 @@ class Metrics:
     def __init__(self) -> None:
         """Register every series."""
         self._registry = CollectorRegistry()
+        self._ever_open: set[str] = set()
         self._requests = Counter(
             "maskgate_requests",
             "Answers given, by outcome (`ok` or a problem's code)",
@@ -70,7 +71,7 @@ class Metrics:
         self._saved = Counter("maskgate_saved_micros", "Micro-dollars that the cache saved", registry=self._registry)
         self._open = Gauge(
             "maskgate_deployment_open",
-            "1 while a deployment's breaker keeps traffic away",
+            "1 while a deployment's breaker keeps traffic away, 0 once it does no longer",
             ["deployment"],
             registry=self._registry,
             multiprocess_mode="livemax",
@@ -128,9 +129,10 @@ class Metrics:
         self, *, open_deployments: Iterable[str], in_flight: int, cache_bytes: int, ledger: dict[str, int]
     ) -> bytes:
         """Return everything in Prometheus' text format, with the gauges as they are now."""
-        self._open.clear()
-        for deployment in open_deployments:
-            self._open.labels(deployment).set(1)
+        now_open = set(open_deployments)
+        self._ever_open |= now_open
+        for deployment in self._ever_open:  # several processes share their series in files, which nothing takes out of
+            self._open.labels(deployment).set(deployment in now_open)
         self._in_flight.set(in_flight)
         self._cache_bytes.set(cache_bytes)
         for name, count in ledger.items():

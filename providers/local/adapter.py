@@ -35,11 +35,11 @@ from providers.contract import (
     Question,
     Segmentation,
     Usage,
+    WorkersBusy,
 )
 from providers.local.classic import ClassicEngine
 from providers.local.engine import Engine
 from providers.local.scaling import Pixels
-from providers.workers import WorkersBusy
 
 _TOUCHES = 20
 """How often a model touches each pixel, against once for decoding: what takes all but tiny pictures off the loop."""

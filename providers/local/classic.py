@@ -27,10 +27,12 @@ from providers.contract import (
     ExemplarsPrompt,
     Instance,
     Limits,
+    ListPrice,
     Mask,
     Model,
     ObjectPrompt,
     Point,
+    PriceUnit,
     PromptKind,
     Question,
     TextPrompt,
@@ -66,6 +68,8 @@ class ClassicEngine:
                 boxes=True,
                 limits=Limits(max_side=16_384),
             ),
+            # Its own electricity is its owner's to price; without any price it would take no traffic.
+            list_price=ListPrice(usd="0", unit=PriceUnit.SECOND, valid_from="2026-01-01", source="your own machine"),
         )
 
     def segment(self, rgb: Pixels, question: Question) -> list[Instance]:

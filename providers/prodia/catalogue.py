@@ -4,8 +4,8 @@ What Prodia sells here.
 Source: Prodia's guide "Segmenting Images" and https://docs.prodia.com/job-types/inference-sam3-segment-v1 (limits; "10
 MB" is read as the smaller 10,000,000 bytes), read 2026-11-20.
 
-No price is published; `?price=true` reports each call's, and that settles it. What is reserved until then is the highest
-figure that other people's published code names.
+No price is published; `?price=true` reports each call's, and that settles it. What is reserved until then is the
+highest figure that other people's published code names.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MODELS = MappingProxyType(
                 usd="0.005",
                 unit=PriceUnit.SUCCESS,
                 valid_from="2026-11-20",
-                source="not published: the highest figure in third-party code; each call settles on what Prodia reports",
+                source="not published: the highest figure in others' code; each call settles on what Prodia reports",
             ),
         )
     }

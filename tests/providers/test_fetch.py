@@ -167,7 +167,7 @@ async def fetching(
     fetcher = GuardedFetcher(
         time.monotonic,
         allow=[url.removeprefix("http://") for url in urls],
-        connect_seconds=2.0,
+        connect_seconds=8.0,
         min_bytes_per_second=min_bytes_per_second,
         grace_seconds=grace,
         resolver=None if answers is None else lambda: Names(answers),

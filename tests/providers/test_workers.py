@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from providers.workers import ThreadWorkers, WorkersBusy
+from providers.contract import WorkersBusy
+from providers.workers import ThreadWorkers
 
 LARGE = 1_000_000
 

@@ -1,0 +1,62 @@
+"""One sandbox for all tests, and gateways in front of it."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from gateway.sandboxed import sandbox_running
+from tests.end_to_end.asking import Caller
+from tests.end_to_end.household import House, gateway_running
+from tests.end_to_end.upstreams import Upstreams
+
+
+@pytest.fixture(scope="session")
+def running_upstreams() -> Iterator[Upstreams]:
+    """Run the sandbox."""
+    with sandbox_running() as sandbox:
+        yield Upstreams(sandbox)
+
+
+@pytest.fixture
+def upstreams(running_upstreams: Upstreams) -> Iterator[Upstreams]:
+    """Return the sandbox, whole and with empty books."""
+    running_upstreams.reset()
+    yield running_upstreams
+    running_upstreams.reset()
+
+
+@pytest.fixture(scope="module")
+def standing_house(running_upstreams: Upstreams, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Run a gateway for all tests of a module: for those that leave it as they found it."""
+    with gateway_running(running_upstreams.sandbox, tmp_path_factory.mktemp("house")) as house:
+        yield house
+
+
+@pytest.fixture
+def house(upstreams: Upstreams, tmp_path: Path) -> Iterator[House]:
+    """Run a new gateway: an empty ledger, an empty cache, every breaker closed."""
+    with gateway_running(upstreams.sandbox, tmp_path / "house") as house:
+        yield house
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """Open connections, as many as are asked for."""
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=110)
+    ) as session:
+        yield session
+
+
+@pytest.fixture
+async def caller(house: House, session: aiohttp.ClientSession) -> Caller:
+    """Return a caller of the new gateway."""
+    return Caller(house.url, session)
+
+
+@pytest.fixture
+async def visitor(standing_house: House, upstreams: Upstreams, session: aiohttp.ClientSession) -> Caller:
+    """Return a caller of the module's gateway; the sandbox is whole and its books are empty."""
+    return Caller(standing_house.url, session)

@@ -1,0 +1,123 @@
+"""A gateway in front of the sandbox: in this process on a thread of its own, or as a process that can be killed."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway.app import create_app, sandbox_config
+from gateway.sandboxed import RunningSandbox
+from gateway.serving import running
+from gateway.settings import Settings, settings_from_yaml
+from tests.end_to_end.ledger import Account, read_ledger, rows_in
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """A running gateway."""
+
+    url: str
+    state: Path
+    """Where its ledger and its log are."""
+    shown_keys: list[str] = field(default_factory=list)
+    """What it has shown as its first key."""
+
+    def ledger(self) -> list[Account]:
+        """Return every attempt in its ledger."""
+        return read_ledger(self.state)
+
+    def rows(self) -> int:
+        """Return the number of its ledger's entries."""
+        return rows_in(self.state)
+
+
+def configuration(sandbox: RunningSandbox, changes: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """Return the sandbox's configuration, some of its sections changed; lists grow by what is given."""
+    document = yaml.safe_load(sandbox_config(sandbox.host, sandbox.port))
+    for section, values in (changes or {}).items():
+        known = document.setdefault(section, {})
+        for name, value in values.items():
+            known[name] = [*known.get(name, ()), *value] if isinstance(value, list) else value
+    return yaml.safe_dump(document)
+
+
+@contextmanager
+def gateway_running(
+    sandbox: RunningSandbox,
+    state: Path,
+    *,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[House]:
+    """Run a gateway on a thread while the block lasts; its log goes to a file in *state*."""
+    state.mkdir(parents=True, exist_ok=True)
+    settings: Settings = settings_from_yaml(configuration(sandbox, changes), environ={"MASKGATE_STATE_DIR": str(state)})
+    shown: list[str] = []
+    with (
+        (state / "gateway.log").open("a", encoding="utf-8") as log,
+        running(lambda: create_app(settings, log_to=log, show=shown.append, clock=clock)) as url,
+    ):
+        yield House(url, state, shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A gateway that is a process of its own."""
+
+    house: House
+    process: subprocess.Popen[str]
+    said: str
+    """What stood on its standard error until it was ready."""
+
+
+@contextmanager
+def gateway_process(
+    sandbox: RunningSandbox, state: Path, *, changes: Mapping[str, Mapping[str, Any]] | None = None
+) -> Iterator[Process]:
+    """Run `maskgate serve` while the block lasts, unless the test ends it before."""
+    state.mkdir(parents=True, exist_ok=True)
+    file = state / "maskgate.yaml"
+    file.write_text(configuration(sandbox, changes), encoding="utf-8")
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("MASKGATE_")}
+    with (state / "gateway.log").open("a", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gateway.cli.main", "serve", "--port", "0", "--config", str(file)],
+            env=ours | {"MASKGATE_STATE_DIR": str(state)},
+            stdout=log,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    try:
+        said = _until_ready(process)
+        found = re.search(r"Maskgate on (http://[^ ,\n]+)", said)
+        assert found is not None
+        keys = re.findall(r"API key \(shown once\): (mg_\S+)", said)
+        yield Process(House(found[1], state, keys), process, said)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=40)
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def _until_ready(process: subprocess.Popen[str]) -> str:
+    """Return what a gateway says until it answers requests."""
+    assert process.stderr is not None
+    said = ""
+    for line in process.stderr:
+        said += line
+        if "Maskgate on" in line:
+            return said
+    pytest.fail(f"the gateway ended without having started: {said}")
