@@ -25,7 +25,7 @@ from starlette.requests import Request
 from gateway.accounting import Ledger, LedgerUnavailable, Price
 from gateway.admission import Gate
 from gateway.api.documents import install
-from gateway.api.routes import House, router
+from gateway.api.routes import House, router, segment
 from gateway.api.schema import (
     DeploymentsShape,
     ProblemShape,
@@ -143,6 +143,7 @@ def create_app(
         log=ground.log,
         clock=ground.clock,
         new_id=ground.new_id,
+        direct={("POST", "/v1/segmentations"): segment},
     )
     install(app, SHAPES)
     return app

@@ -23,7 +23,7 @@ T = TypeVar("T")
 class ThreadWorkers:
     """Threads, and a queue before them. Implements `contract.Workers`."""
 
-    def __init__(self, *, threads: int, queue: int, inline_pixels: int = 65_536) -> None:
+    def __init__(self, *, threads: int, queue: int, inline_pixels: int = 131_072) -> None:
         """
         Prepare the threads; each is started when it is first needed.
 

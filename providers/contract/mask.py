@@ -169,25 +169,37 @@ def _to_bitmap(size: tuple[int, int], runs: Runs) -> Bitmap:
 
 
 def _write_counts(runs: Runs) -> str:
-    """Write runs as COCO does: from the third on as the difference to the run two before, five bits a character."""
+    """
+    Write runs as COCO does: from the fourth on as the difference to the run two before, five bits a character.
+
+    The differences between neighbours are small and are looked up; the first and the last run may be of any length.
+    """
     values = runs.copy()
     values[3:] -= runs[1:-2]
-    characters = np.empty((values.size, 13), np.uint8)
-    lengths = np.zeros(values.size, np.int64)
-    open_rows = np.arange(values.size)
-    rest = values
-    for place in range(13):
-        low = rest & 0x1F
-        rest = rest >> 5
-        more = np.where(low & 0x10, rest != -1, rest != 0)
-        characters[open_rows, place] = (low | (more.astype(np.int64) << 5)) + 48
-        lengths[open_rows] = place + 1
-        if not bool(more.any()):
-            break
-        open_rows, rest = open_rows[more], rest[more]
-    longest = int(lengths.max())
-    keep = np.arange(longest) < lengths[:, None]
-    return characters[:, :longest][keep].tobytes().decode("ascii")
+    if values.size < 3:
+        return "".join(map(_number, values.tolist()))
+    middle = values[1:-1] + _REACH
+    if not bool((middle.view(np.uint64) < 2 * _REACH).all()):  # a negative one is a huge one without its sign
+        return "".join(map(_number, values.tolist()))
+    text = _NUMBERS[middle].tobytes().replace(b"\0", b"").decode("ascii")
+    return f"{_number(int(values[0]))}{text}{_number(int(values[-1]))}"
+
+
+def _number(value: int) -> str:
+    """Write one number: five bits a character, the lowest first, and in each whether there are more."""
+    characters = ""
+    while True:
+        low = value & 0x1F
+        value >>= 5
+        more = value != -1 if low & 0x10 else value != 0
+        characters += chr((low | more << 5) + 48)
+        if not more:
+            return characters
+
+
+#: Every number of at most three characters, at its place after adding `_REACH`.
+_REACH = 1 << 14
+_NUMBERS = np.array([_number(value) for value in range(-_REACH, _REACH)], "S3")
 
 
 def _read_counts(text: bytes) -> Runs:
