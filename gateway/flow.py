@@ -2,7 +2,8 @@
 The life of one request, in order. Read this first.
 
     in → normalize (intake) → admit (admission) → and then, here, for each question:
-    screen → recall → join the flight, or: rank → per attempt reserve, call, settle → keep → answer
+    screen → recall → join the flight, or: recall what others share → rank → per attempt reserve, call, settle → keep
+    → answer
 
 Three decisions in it, each a defect elsewhere:
 
@@ -23,7 +24,7 @@ from gateway.accounting import Attempt, Ledger, LedgerUnavailable, Reservation, 
 from gateway.cache.flight import Flights
 from gateway.cache.key import cache_key, question_digest
 from gateway.cache.store import AnswerCache, Kept
-from gateway.problems import DeadlineExceeded, GatewayError, LedgerDown, ProviderFailure
+from gateway.problems import DeadlineExceeded, GatewayError, InvalidRequest, LedgerDown, ProviderFailure
 from gateway.render.selection import select
 from gateway.request import Answer, AttemptReport, CacheMode, CacheStatus, Origin, SegmentationRequest
 from gateway.routing.deployments import Catalogue, Offer
@@ -149,7 +150,7 @@ async def answer_one(request: SegmentationRequest, index: int, purse: Purse, ser
     try:
         async with asyncio.timeout(request.deadline.remaining() + LANDING_SECONDS):
             answer = await services.flights.join(
-                name, lambda: buy(Purchase(request, index, purse), screening, digest, services)
+                name, lambda: recall_or_buy(Purchase(request, index, purse), screening, digest, services)
             )
     except TimeoutError:
         raise DeadlineExceeded(DEADLINE_MESSAGE, field="route.deadline_seconds") from None
@@ -157,21 +158,56 @@ async def answer_one(request: SegmentationRequest, index: int, purse: Purse, ser
         if joined and not request.deadline.passed:  # it was the other caller's deadline, not this one's
             return await answer_one(request, index, purse, services)
         raise
+    except GatewayError as problem:
+        raise problem.without_attempts() if joined else problem from None
     if joined:
         services.metrics.cache(CacheStatus.JOINED.value, answer.origin.charge.microusd)
         return Answer(answer.segmentation, answer.origin, CacheStatus.JOINED)
-    services.metrics.cache(answer.cache.value)
+    services.metrics.cache(answer.cache.value, answer.origin.charge.microusd if answer.cache is CacheStatus.HIT else 0)
     return answer
 
 
 def recall(digest: str, screening: Screening, request: SegmentationRequest, cache: AnswerCache) -> Kept | None:
     """Return a kept answer of a family that could be asked; where the caller named places, bought in one of them."""
-    families = dict.fromkeys(candidate.offer.model.family for candidate in screening.candidates)
-    for family in families:
-        kept = cache.recall(cache_key(digest, family))
-        if kept is not None and request.route.admits(kept.origin.deployment, kept.origin.provider, kept.origin.region):
+    for key in _keys(digest, screening):
+        kept = cache.recall(key)
+        if kept is not None and _admitted(kept, request):
             return kept
     return None
+
+
+async def recall_shared(
+    digest: str, screening: Screening, request: SegmentationRequest, cache: AnswerCache
+) -> Kept | None:
+    """As `recall`, of what other gateways have kept; without such a cache, at once."""
+    if cache.shared is None:
+        return None
+    shared = await cache.recall_shared(_keys(digest, screening), size=request.picture.size)
+    return next((kept for kept in shared if _admitted(kept, request)), None)
+
+
+def _keys(digest: str, screening: Screening) -> list[str]:
+    """Return the names under which an answer to the question may be kept, best family first."""
+    families = dict.fromkeys(candidate.offer.model.family for candidate in screening.candidates)
+    return [cache_key(digest, family) for family in families]
+
+
+def _admitted(kept: Kept, request: SegmentationRequest) -> bool:
+    return request.route.admits(kept.origin.deployment, kept.origin.provider, kept.origin.region)
+
+
+async def recall_or_buy(purchase: Purchase, screening: Screening, digest: str, services: Services) -> Answer:
+    """
+    Recall what another gateway has bought, or buy: once for all who ask meanwhile.
+
+    Raises:
+        GatewayError: nobody answered, or nobody could be asked.
+    """
+    if purchase.request.cache.mode is CacheMode.USE:
+        kept = await recall_shared(digest, screening, purchase.request, services.cache)
+        if kept is not None:
+            return Answer(kept.segmentation, kept.origin, CacheStatus.HIT)
+    return await buy(purchase, screening, digest, services)
 
 
 async def buy(purchase: Purchase, screening: Screening, digest: str, services: Services) -> Answer:
@@ -243,6 +279,7 @@ async def _reserve(attempt: Attempt, amount: Money, purchase: Purchase, services
     try:
         return await services.ledger.reserve(attempt, amount, expires_in=purchase.request.deadline.remaining())
     except LedgerUnavailable as error:
+        purchase.purse.give_back(amount)
         raise LedgerDown(
             "spending cannot be recorded at the moment, so no provider was asked; try again shortly",
             retry_after_seconds=1.0,
@@ -363,11 +400,10 @@ def _failed(purchase: Purchase, failure: NoAnswer, screening: Screening, service
             "route.max_charge_usd leaves nothing for this prompt beside the request's other prompts",
             field="route.max_charge_usd",
         )
-    return ProviderFailure(
-        f"{purchase.attempts[-1].deployment}: {last.message}",
-        attempts=purchase.attempts,
-        retry_after_seconds=last.retry_after_seconds,
-    )
+    said = f"{purchase.attempts[-1].deployment}: {last.message}"
+    if not last.elsewhere:
+        return InvalidRequest(f"the provider refused the request. {said}", attempts=purchase.attempts)
+    return ProviderFailure(said, attempts=purchase.attempts, retry_after_seconds=last.retry_after_seconds)
 
 
 def _explained(

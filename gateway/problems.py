@@ -62,6 +62,10 @@ class GatewayError(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.attempts = tuple(attempts)
 
+    def without_attempts(self) -> GatewayError:
+        """Return the same problem for somebody who only waited: the attempts were another's, and so was their cost."""
+        return type(self)(self.message, field=self.field, retry_after_seconds=self.retry_after_seconds)
+
 
 class InvalidRequest(GatewayError):
     """A field is missing, unknown or out of range."""

@@ -8,7 +8,7 @@ HTTP status to contract, once for every provider that speaks HTTP.
 | 401, 402, 403 | `ProviderDenied` | key, credit, permission |
 | 413, 415 | `ProviderRefused`, `elsewhere` | that provider's own limit |
 | 429, and 503 with a Retry-After | `ProviderOverloaded` | |
-| 504 | `ProviderFailed`, `may_have_charged` | a proxy gave up waiting; the work behind it may be done and billed |
+| 502, 504 | `ProviderFailed`, `may_have_charged` | a proxy lost the answer; the work behind it may be done and billed |
 | all others | `ProviderFailed` | |
 """
 
@@ -44,7 +44,7 @@ def error_for_status(
         message += "; check the deployment's endpoint"
     elif status == 429 or (status == 503 and retry_after_seconds is not None):
         kind = ProviderOverloaded
-    elif status == 504:
+    elif status in {502, 504}:
         may_have_charged = True
     return kind(
         message,

@@ -141,9 +141,7 @@ class Runflow:
             except ProviderError as error:
                 misreadings = 0 if _passes_by_itself(error) else misreadings + 1
                 if misreadings >= _MOST_MISREADINGS or _is_final(error):
-                    error.may_have_charged = True  # the run goes on, whether or not we can look at it
-                    error.upstream_ref = run_id
-                    raise
+                    raise _out_of_sight(error, run_id) from error.__cause__
                 trouble = f"; the last look at it: {error.message}"
                 if error.retry_after_seconds:
                     await self._means.sleep(min(error.retry_after_seconds, api.deadline.remaining()))
@@ -161,8 +159,7 @@ class Runflow:
         try:
             signed = await api.get_run(run.id, sign=True)
         except ProviderError as error:
-            error.may_have_charged = True
-            raise
+            raise _out_of_sight(error, run.id) from error.__cause__
         return await self._collected_once(api, signed, question)
 
     async def _collected_once(self, api: RunflowApi, run: Run, question: Question) -> Segmentation:
@@ -175,6 +172,20 @@ class Runflow:
             warning = "The provider calls its run partly succeeded; there may be more to find."
             return Segmentation(segmentation.instances, (*segmentation.warnings, warning))
         return segmentation
+
+
+def _out_of_sight(error: ProviderError, run_id: str) -> ProviderError:
+    """
+    Return what it comes to that a run cannot be looked at.
+
+    The run goes on or has succeeded all the same, so it may be billed; and whoever refuses a look says nothing about
+    the question, which another deployment may well answer.
+    """
+    if not error.elsewhere:
+        error = ProviderFailed(f"Runflow's run cannot be looked at: {error.message}", status=error.status)
+    error.may_have_charged = True
+    error.upstream_ref = run_id
+    return error
 
 
 def _usage(run: Run) -> Usage:

@@ -126,7 +126,7 @@ def test_quoted(text: str, expected: str) -> None:
         (429, 2.0, Outcome.OVERLOADED, True, False),
         (429, None, Outcome.OVERLOADED, True, False),
         (500, None, Outcome.FAILED, True, False),
-        (502, None, Outcome.FAILED, True, False),
+        (502, None, Outcome.FAILED, True, True),
         (503, None, Outcome.FAILED, True, False),
         (503, 1.0, Outcome.OVERLOADED, True, False),
         (504, None, Outcome.FAILED, True, True),
