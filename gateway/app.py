@@ -36,7 +36,7 @@ from gateway.api.schema import (
 )
 from gateway.api.trace import Surroundings
 from gateway.cache.flight import Flights
-from gateway.cache.store import AnswerCache
+from gateway.cache.store import AnswerCache, SecondLevel
 from gateway.flow import Services
 from gateway.ids import new_ids
 from gateway.intake.callers import Callers, new_key
@@ -49,7 +49,7 @@ from gateway.settings import ConfigProblem, DeploymentSettings, PriceSettings, S
 from gateway.store import KeyExists, fingerprint
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
-from providers.contract import Clock, Deployment, ListPrice, Means, Model, Money, Provider, Secret
+from providers.contract import Clock, Deployment, ListPrice, Means, Model, Money, Provider, Secret, Workers
 from providers.fetch import GuardedFetcher
 from providers.registry import build_providers
 from providers.sandbox import Sandbox, gateway_config
@@ -192,6 +192,7 @@ async def _build(settings: Settings, ground: Ground, stack: AsyncExitStack) -> H
     stack.push_async_callback(ledger.close)
     await _first_key(ledger, ground.show)
     await _run_beside(stack, _sweep(ledger, settings.limits.grace_seconds, ground.log))
+    shared = await _second_level(settings.redis_url, ground, workers, stack)
     flights: Flights[Answer] = Flights()
     stack.push_async_callback(flights.land, LANDING_SECONDS)
     services = Services(
@@ -205,6 +206,7 @@ async def _build(settings: Settings, ground: Ground, stack: AsyncExitStack) -> H
             ttl_seconds=settings.cache.ttl_seconds,
             empty_ttl_seconds=settings.cache.empty_ttl_seconds,
             clock=clock,
+            shared=shared,
         ),
         flights=flights,
         workers=workers,
@@ -222,6 +224,30 @@ async def _build(settings: Settings, ground: Ground, stack: AsyncExitStack) -> H
         fetch_seconds=settings.fetch.seconds,
         picture_limits=PictureLimits(max_bytes=settings.fetch.max_bytes, max_pixels=settings.limits.max_pixels),
     )
+
+
+async def _second_level(url: str, ground: Ground, workers: Workers, stack: AsyncExitStack) -> SecondLevel | None:
+    """
+    Return the answers that are shared through Redis; None where no Redis is named.
+
+    Raises:
+        SettingsError: the address is none.
+    """
+    if not url:
+        return None
+    from gateway.cache.sharing import SharedAnswers  # redis takes a while to import, and most gateways have none
+    from gateway.store.redis_cache import RedisCache
+
+    try:
+        redis = RedisCache(url, clock=ground.clock, log=ground.log)
+    except ValueError as error:  # its text is not shown: it may quote a part of the password
+        problem = ConfigProblem("", None, None, "no address of Redis; write redis://[user:password@]host:port/database")
+        raise SettingsError([problem], source="MASKGATE_REDIS_URL") from error
+    stack.push_async_callback(redis.close)
+    await redis.open()
+    shared = SharedAnswers(redis, workers=workers, count=lambda result: ground.metrics.shared_cache(result.value))
+    stack.push_async_callback(shared.close)
+    return shared
 
 
 def _offers(settings: Settings, providers: Mapping[str, Provider]) -> list[Offer]:

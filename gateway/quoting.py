@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.accounting.pricing import most
 from gateway.cache.key import question_digest
-from gateway.flow import Services, recall
+from gateway.flow import Services, recall, recall_shared
 from gateway.problems import GatewayError
 from gateway.request import CacheMode, SegmentationRequest
-from gateway.routing.ranking import Candidate, Exclusion, explain, rank, screen
+from gateway.routing.ranking import Candidate, Exclusion, Screening, explain, rank, screen
 from providers.contract import NOTHING, Money
 
 
@@ -38,21 +39,18 @@ class QuotedQuestion:
     error: GatewayError | None
 
 
-def quote(request: SegmentationRequest, services: Services) -> list[QuotedQuestion]:
+async def quote(request: SegmentationRequest, services: Services) -> list[QuotedQuestion]:
     """Return what each question of *request* would cost, as things stand."""
-    return [_quoted(request, index, services) for index in range(len(request.questions))]
+    return await asyncio.gather(*(_quoted(request, index, services) for index in range(len(request.questions))))
 
 
-def _quoted(request: SegmentationRequest, index: int, services: Services) -> QuotedQuestion:
+async def _quoted(request: SegmentationRequest, index: int, services: Services) -> QuotedQuestion:
     question, route, seconds = request.questions[index], request.route, request.deadline.remaining()
     screening = screen(question, route, services.offers)
     candidates, out = rank(screening, route, services.health.views(), seconds=seconds)
     exclusions = [*screening.exclusions, *out]
     quoted = [QuotedCandidate(candidate, most(candidate.price, seconds=seconds)) for candidate in candidates]
-    kept = request.cache.mode is CacheMode.USE and (
-        recall(question_digest(question, request.caller.tenant), screening, request, services.cache) is not None
-    )
-    if kept:
+    if request.cache.mode is CacheMode.USE and await _kept(request, index, screening, services):
         return QuotedQuestion(index, True, quoted, exclusions, NOTHING, NOTHING, None)
     error = None
     if not quoted:
@@ -65,6 +63,17 @@ def _quoted(request: SegmentationRequest, index: int, services: Services) -> Quo
             offers=services.offers,
         )
     return QuotedQuestion(index, False, quoted, exclusions, _most(quoted, route.max_attempts), _likely(quoted), error)
+
+
+async def _kept(request: SegmentationRequest, index: int, screening: Screening, services: Services) -> bool:
+    """Return whether this gateway or another one has the answer."""
+    if not screening.candidates:
+        return False
+    digest = question_digest(request.questions[index], request.caller.tenant)
+    return (
+        recall(digest, screening, request, services.cache) is not None
+        or await recall_shared(digest, screening, request, services.cache) is not None
+    )
 
 
 def _most(quoted: Sequence[QuotedCandidate], max_attempts: int) -> Money:

@@ -212,6 +212,8 @@ class Settings(FileSettings):
     """The environment that providers' own defaults are read from; empty when the file lists deployments."""
     state_dir: Path = Path(".maskgate")
     database_url: str = Field(default="", repr=False)
+    redis_url: str = Field(default="", repr=False)
+    """The Redis through which gateways share bought answers; empty for none."""
     host: str = "127.0.0.1"
     """The address listened on: keyless access holds on loopback alone."""
 
@@ -287,6 +289,7 @@ def _with_environment(file: FileSettings, environ: Mapping[str, str]) -> Setting
         environ=dict(environ) if file.deployments is None else {},
         state_dir=Path(environ.get("MASKGATE_STATE_DIR") or ".maskgate"),
         database_url=environ.get("MASKGATE_DATABASE_URL", ""),
+        redis_url=environ.get("MASKGATE_REDIS_URL", ""),
     )
 
 

@@ -43,7 +43,13 @@ def attempts_of(answers: Answered) -> list[AttemptReport]:
 
 
 async def segmentation_body(
-    request: SegmentationRequest, answers: Answered, services: Services, *, fetch_ms: int, total_ms: Callable[[], int]
+    request: SegmentationRequest,
+    answers: Answered,
+    services: Services,
+    *,
+    request_id: str,
+    fetch_ms: int,
+    total_ms: Callable[[], int],
 ) -> dict[str, Any]:
     """
     Return the whole answer, its masks in the encoding that was asked for.
@@ -52,6 +58,7 @@ async def segmentation_body(
         request: what was asked.
         answers: one for each question, or its problem.
         services: for its workers.
+        request_id: what the header and the log call this call; for the problems of single prompts.
         fetch_ms: what bringing the picture took.
         total_ms: says, at the end, what all of it took.
     """
@@ -62,7 +69,7 @@ async def segmentation_body(
         "status": "succeeded" if all(isinstance(answer, Answer) for answer in answers) else "partially_succeeded",
         "image": image_body(request.picture),
         "instances": await _rendered(request, answers, services),
-        "answers": [_answer_body(index, answer, request.id) for index, answer in enumerate(answers)],
+        "answers": [_answer_body(index, answer, request_id) for index, answer in enumerate(answers)],
         "attempts": [attempt_body(attempt) for attempt in attempts],
         "cost": _cost_body(answers, attempts),
     }
@@ -146,7 +153,7 @@ async def _overlay(request: SegmentationRequest, answers: Answered, services: Se
     return base64.b64encode(drawn).decode()
 
 
-def quote_body(request: SegmentationRequest, quoted: Sequence[QuotedQuestion]) -> dict[str, Any]:
+def quote_body(request: SegmentationRequest, quoted: Sequence[QuotedQuestion], *, request_id: str) -> dict[str, Any]:
     """Return a quote."""
     total = sum(each.most.microusd for each in quoted)
     if request.route.max_charge is not None:
@@ -154,7 +161,7 @@ def quote_body(request: SegmentationRequest, quoted: Sequence[QuotedQuestion]) -
     return {
         "object": "quote",
         "image": image_body(request.picture),
-        "questions": [_quoted_body(each, request.id) for each in quoted],
+        "questions": [_quoted_body(each, request_id) for each in quoted],
         "most_microusd": total,
         "most_usd": Money(total).usd,
         "likely_microusd": sum(each.likely.microusd for each in quoted),

@@ -125,7 +125,7 @@ def _content_type(header: str) -> tuple[str, str]:
     message["content-type"] = header
     try:
         boundary = message.get_boundary("")
-    except ValueError:  # a parameter in numbered pieces (RFC 2231), the numbers beyond reading
+    except ValueError:  # RFC 2231: an encoding that nothing is written in, or pieces numbered beyond reading
         boundary = ""
     return message.get_content_type(), boundary
 
@@ -206,5 +206,5 @@ def _name(disposition: str) -> str | None:
     try:
         name = message.get_param("name", header="content-disposition")
         return None if name is None else collapse_rfc2231_value(name)
-    except ValueError:  # a parameter in numbered pieces (RFC 2231), the numbers beyond reading
+    except ValueError:  # RFC 2231: an encoding that nothing is written in, or pieces numbered beyond reading
         return None

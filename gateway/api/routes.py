@@ -77,7 +77,12 @@ async def segment(request: Request) -> Response:
         trace.outcome = problem.code
         raise problem
     body = await segmentation_body(
-        asked, answers, house.services, fetch_ms=fetch_ms, total_ms=lambda: round((clock() - started) * 1000)
+        asked,
+        answers,
+        house.services,
+        request_id=trace.request_id,
+        fetch_ms=fetch_ms,
+        total_ms=lambda: round((clock() - started) * 1000),
     )
     return _json(body, headers=_cost_headers(answers, body["timing_ms"]))
 
@@ -85,9 +90,9 @@ async def segment(request: Request) -> Response:
 @router.post("/v1/quotes", **describe("Say what a request would cost", QuoteShape, takes_picture=True))
 async def quote_request(request: Request) -> Response:
     """Say what a request would cost, by which deployments, in which order, and why the others are out."""
-    house = house_of(request)
-    asked, _ = await _asked(request, house, trace_of(request))
-    return _json(quote_body(asked, quote(asked, house.services)))
+    house, trace = house_of(request), trace_of(request)
+    asked, _ = await _asked(request, house, trace)
+    return _json(quote_body(asked, await quote(asked, house.services), request_id=trace.request_id))
 
 
 @router.get("/v1/deployments", **describe("List the deployments", DeploymentsShape))
@@ -127,7 +132,14 @@ async def ready(request: Request) -> Response:
     closed = set(open_deployments(services))
     able = sum(offer.price is not None and offer.name not in closed for offer in services.offers)
     status = "ready" if ledger and able else "not_ready"
-    return _json({"status": status, "ledger": ledger, "deployments": able}, status=200 if status == "ready" else 503)
+    shared = services.cache.shared
+    body = {
+        "status": status,
+        "ledger": ledger,
+        "deployments": able,
+        "shared_cache": None if shared is None else shared.in_use,
+    }
+    return _json(body, status=200 if status == "ready" else 503)
 
 
 @router.get("/metrics", **describe("Prometheus metrics", None))

@@ -290,3 +290,6 @@ class ReadyShape(Shape):
     status: Literal["ready", "not_ready"]
     ledger: bool
     deployments: int = Field(description="deployments that take traffic and are not open")
+    shared_cache: bool | None = Field(
+        description="whether the cache in Redis answers; null without one. Says nothing about being ready"
+    )

@@ -143,8 +143,10 @@ def explain(
     wanted = [exclusion for exclusion in exclusions if exclusion.reason is not Reason.NOT_WANTED]
     reasons = {exclusion.reason for exclusion in wanted}
     listed = "; ".join(f"{exclusion.deployment}: {exclusion.detail}" for exclusion in wanted)
+    if not offers:
+        return NoDeployment("no deployment is configured here: its operator has to add one, or a provider's key")
     if not wanted:
-        names = ", ".join(offer.name for offer in offers) or "none is configured"
+        names = ", ".join(offer.name for offer in offers)
         return NoDeployment(f"route names no deployment that is configured here ({names})", field="route")
     if reasons == {Reason.UNSUPPORTED}:
         who = _who_could(question.prompt, catalogue)

@@ -95,7 +95,7 @@ class Pause:
 class RedisCache:
     """Values by key in one Redis server. It may lose all of them at any time."""
 
-    def __init__(self, url: str, *, clock: Clock, log: Any) -> None:
+    def __init__(self, url: str, *, clock: Clock, log: Any, read_seconds: float = READ_SECONDS) -> None:
         """
         Prepare the connections; none is made yet.
 
@@ -103,6 +103,7 @@ class RedisCache:
             url: `redis://`, `rediss://` or `unix://`. Its options cannot change how long we wait or what we get.
             clock: monotonic seconds, for the pauses.
             log: told when Redis begins to be left alone, and when it is in use again.
+            read_seconds: the most that a question waits, waiting for a connection included.
 
         Raises:
             ValueError: it is no address of Redis.
@@ -119,9 +120,10 @@ class RedisCache:
             "driver_info": None,  # one round trip less in the handshake, and so is the next
             "maint_notifications_config": MaintNotificationsConfig(enabled=False),
             "max_connections": CONNECTIONS,
-            "timeout": READ_SECONDS,
+            "timeout": read_seconds,
         }
         self._client = Redis.from_pool(BlockingConnectionPool(**options))
+        self._read_seconds = read_seconds
         self._reads = Pause("read", clock, log)
         self._writes = Pause("write", clock, log)
         self._writing = asyncio.Semaphore(WRITES_AT_ONCE)
@@ -138,7 +140,7 @@ class RedisCache:
 
     async def get(self, keys: Sequence[str]) -> list[Stored | None]:
         """
-        Return the values of *keys*, None where there is none, in one round trip of at most 50 ms.
+        Return the values of *keys*, None where there is none, in one round trip.
 
         Raises:
             CacheUnavailable: there is no answer.
@@ -147,7 +149,7 @@ class RedisCache:
             if self._reads.take_turn():
                 self._start(self._try(first=False))
             raise CacheLeftAlone("Redis is left alone after failures")
-        return await self._within(READ_SECONDS, self._get(keys), self._reads)
+        return await self._within(self._read_seconds, self._get(keys), self._reads)
 
     async def set(self, key: str, data: bytes, *, seconds: float) -> None:
         """
@@ -159,9 +161,7 @@ class RedisCache:
         async with self._writing:
             if self._writes.on and not self._writes.take_turn():
                 raise CacheLeftAlone("Redis is left alone after failures")
-            await self._within(
-                SOCKET_SECONDS, self._client.set(key, data, px=max(1, round(seconds * 1000))), self._writes
-            )
+            await self._within(SOCKET_SECONDS, self._set(key, data, max(1, round(seconds * 1000))), self._writes)
 
     async def close(self) -> None:
         """Let what is under way end within its time, and end the connections."""
@@ -186,6 +186,9 @@ class RedisCache:
             for value, ms in zip(values, left, strict=True)
         ]
 
+    async def _set(self, key: str, data: bytes, milliseconds: int) -> None:
+        await self._client.set(key, data, px=milliseconds)
+
     async def _try(self, *, first: bool) -> None:
         """Find out whether Redis answers in time once it is connected to."""
         try:
@@ -196,9 +199,15 @@ class RedisCache:
                     pause.failed(str(error), certain=True)
 
     async def _greet(self) -> None:
+        await self._ping()
+        again = self._start(self._ping())
+        await asyncio.wait({again}, timeout=self._read_seconds)
+        if not again.done():
+            raise TimeoutError(f"no answer within {self._read_seconds} s, although connected")
+        again.result()
+
+    async def _ping(self) -> None:
         await self._client.ping()
-        async with asyncio.timeout(READ_SECONDS):
-            await self._client.ping()
 
     async def _within(self, seconds: float, call: Coroutine[Any, Any, T], pause: Pause) -> T:
         """Return what a call brings in time, and count how it ended."""

@@ -2,7 +2,7 @@
 One JSON line per request on standard output.
 
 What may be in it is listed here, field by field: no header, no URL, no prompt, no message of an upstream. What is never
-put in need not be taken out.
+put in need not be taken out. A defect of our own has a line beside it, with its trace.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def make_logger(target: TextIO | None = None) -> Any:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(serializer=_line),
         ],
-        wrapper_class=structlog.BoundLogger,
+        wrapper_class=structlog.make_filtering_bound_logger(0),  # unlike the plain one it has `exception` add the trace
         cache_logger_on_first_use=True,
     )
 

@@ -47,6 +47,12 @@ class Metrics:
             "maskgate_attempt_seconds", "Duration of one call", ["deployment"], buckets=SECONDS, registry=self._registry
         )
         self._cache = Counter("maskgate_cache", "Questions, by what the cache did", ["result"], registry=self._registry)
+        self._shared_cache = Counter(
+            "maskgate_shared_cache",
+            "Looks into the cache in Redis and writes to it, by what came of them",
+            ["result"],
+            registry=self._registry,
+        )
         self._spend = Counter(
             "maskgate_spend_micros", "Micro-dollars charged to tenants", ["provider"], registry=self._registry
         )
@@ -119,6 +125,10 @@ class Metrics:
         self._cache.labels(result).inc()
         if saved_microusd:
             self._saved.inc(saved_microusd)
+
+    def shared_cache(self, result: str) -> None:
+        """Count a look into the cache in Redis, or a write to it."""
+        self._shared_cache.labels(result).inc()
 
     def drifted(self, deployment: str, microusd: int) -> None:
         """Count the difference between reported and list price."""

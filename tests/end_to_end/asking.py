@@ -81,21 +81,27 @@ class Caller:
         async with self._session.request(method, self.url + path, **options) as answer:
             assert status == answer.status, await answer.text()
             reply = Reply(answer.status, answer.headers, await answer.json(content_type=None))
+        assert reply.headers["X-Request-Id"]
         problem = reply.headers["Content-Type"] == "application/problem+json"
         assert problem == (status >= 400 and path != "/readyz")
         if problem:
-            check_problem(reply)
+            check_problem(reply.body, reply.headers["X-Request-Id"])
+            assert reply.status == reply.body["status"]
         elif (shape := SHAPES.get(path.partition("?")[0])) is not None:
-            shape.model_validate(reply.body, strict=False)
-        if shape_is_segmentation(path) and not problem:
+            shape.model_validate(reply.body)
+            for part in [*reply.body.get("answers", ()), *reply.body.get("questions", ())]:
+                if "error" in part:
+                    check_problem(part["error"], reply.headers["X-Request-Id"])
+        if path == "/v1/segmentations" and not problem:
             check_cost(reply)
         return reply
 
-    async def ledger_counts(self) -> dict[str, int]:
-        """Return what /metrics says of the ledger."""
-        lines = (await self.text("/metrics")).splitlines()
-        series = [line.removeprefix("maskgate_ledger{").split("} ") for line in lines if line.startswith("maskgate_ledger{")]
-        return {labels.removeprefix('count="').removesuffix('"'): int(float(value)) for labels, value in series}
+    async def metrics(self) -> dict[str, float]:
+        """Return every series of /metrics with its value."""
+        lines = [
+            line.rpartition(" ") for line in (await self.text("/metrics")).splitlines() if not line.startswith("#")
+        ]
+        return {series: float(value) for series, _, value in lines}
 
     async def until_in_flight(self, deployment: str, calls: int) -> None:
         """Return as soon as *calls* calls to a deployment are under way."""
@@ -106,18 +112,12 @@ class Caller:
                     return
 
 
-def shape_is_segmentation(path: str) -> bool:
-    """Say whether an answer from *path* can cost something."""
-    return path == "/v1/segmentations"
-
-
-def check_problem(reply: Reply) -> None:
-    """Hold a problem against RFC 9457 and our own members: known ones only, and an id that the log has, too."""
-    problem = ProblemShape.model_validate(reply.body)
+def check_problem(body: dict[str, Any], request_id: str) -> None:
+    """Hold a problem against RFC 9457 and our own members: known ones only, and the id that header and log have."""
+    problem = ProblemShape.model_validate(body)
     assert problem.model_extra == {}
-    assert reply.status == problem.status
-    assert reply.headers["X-Request-Id"] == problem.request_id
-    assert problem.type == f"urn:maskgate:problem:{problem.code}"
+    assert request_id == problem.request_id
+    assert f"urn:maskgate:problem:{problem.code}" == problem.type
     assert len(problem.detail) > 10
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.sandboxed import sandbox_running
 from tests.end_to_end.asking import Caller
-from tests.end_to_end.household import House, gateway_running
+from tests.end_to_end.household import House, Winding, gateway_running
 from tests.end_to_end.upstreams import Upstreams
 
 
@@ -38,6 +38,19 @@ def standing_house(running_upstreams: Upstreams, tmp_path_factory: pytest.TempPa
 def house(upstreams: Upstreams, tmp_path: Path) -> Iterator[House]:
     """Run a new gateway: an empty ledger, an empty cache, every breaker closed."""
     with gateway_running(upstreams.sandbox, tmp_path / "house") as house:
+        yield house
+
+
+@pytest.fixture
+def winding() -> Winding:
+    """Return the clock of `wound_house`."""
+    return Winding()
+
+
+@pytest.fixture
+def wound_house(upstreams: Upstreams, tmp_path: Path, winding: Winding) -> Iterator[House]:
+    """Run a new gateway whose clock can be wound on."""
+    with gateway_running(upstreams.sandbox, tmp_path / "wound", clock=winding) as house:
         yield house
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import warnings
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,9 @@ def iou(one: Bitmap, other: Bitmap) -> float:
 
 def from_rle(mask: dict[str, Any]) -> Bitmap:
     """Read COCO's compressed runs with COCO's own reader."""
-    return coco.decode({"size": mask["size"], "counts": mask["counts"].encode()})
+    with warnings.catch_warnings():  # its array wrapper was written before NumPy 2
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        return coco.decode({"size": mask["size"], "counts": mask["counts"].encode()})
 
 
 def _from_png(mask: dict[str, Any]) -> Bitmap:

@@ -1,17 +1,30 @@
 """What holds for masks: on pictures whose truth is known, every pixel is right, whoever made it and however it came."""
 
 import base64
+import io
 from typing import Any
 
 import aiohttp
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from tests.end_to_end.asking import Caller, on, text
 from tests.end_to_end.masks import bitmap_of, iou
 from tests.end_to_end.upstreams import Scene, Thing, Upstreams
 
 SCENES = ("shapes", "shoes", "desk", "crowd", "street")
+
+#: How an upright picture is turned so that its EXIF orientation turns it back.
+STORED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 #: The least intersection over union with the truth; polygons are allowed to round.
 LEAST_IOU = {"rle": 1.0, "png": 1.0, "polygon": 0.98}
@@ -73,15 +86,15 @@ async def test_point_finds_its_thing(visitor: Caller, upstreams: Upstreams, name
     await _assert_each_found(visitor, scene, [{"kind": "object", "points": [_on(thing)]} for thing in scene.things])
 
 
-async def test_points_off_a_thing_rule_it_out(visitor: Caller, upstreams: Upstreams) -> None:
-    """A negative point travels as such: with it on the ring, the box around ring and circle means the circle."""
+async def test_negative_point_rules_a_thing_out(visitor: Caller, upstreams: Upstreams) -> None:
+    """With a negative point on the square, the box around it means the bar that it half covers."""
     scene = upstreams.scene("shapes")
-    circle, ring = (next(each for each in scene.things if each.name == name) for name in ("red circle", "orange ring"))
-    points = [_on(circle), {**_on(ring), "positive": False}]
+    (square,), (bar,) = scene.named("yellow square"), scene.named("purple bar")
+    prompt = {"kind": "object", "box": square.box, "points": [{**_on(square), "positive": False}]}
     reply = await visitor.segment(
-        {"image": {"url": scene.url}, "prompts": [{"kind": "object", "points": points}], "route": on("runflow-us")}
+        {"image": {"url": scene.url}, "prompts": [prompt], "route": on("runflow-us"), "cache": {"mode": "skip"}}
     )
-    assert_found(reply.body["instances"], [circle])
+    assert_found(reply.body["instances"], [bar])
 
 
 async def _assert_each_found(visitor: Caller, scene: Scene, prompts: list[dict[str, Any]]) -> None:
@@ -102,9 +115,7 @@ def _on(thing: Thing) -> dict[str, Any]:
 
 @pytest.mark.parametrize("deployment", ["runflow-eu", "prodia"])
 @pytest.mark.parametrize("way", ["url", "base64", "data_uri", "part"])
-async def test_picture_may_come_in_every_way(
-    visitor: Caller, upstreams: Upstreams, way: str, deployment: str
-) -> None:
+async def test_picture_may_come_in_every_way(visitor: Caller, upstreams: Upstreams, way: str, deployment: str) -> None:
     """By address, as base64, as a data: URI or as a multipart part: the same picture, the same masks."""
     scene, data = upstreams.scene("shoes"), upstreams.picture("shoes")
     encoded = base64.b64encode(data).decode()
@@ -143,3 +154,27 @@ async def test_nothing_found_is_a_success(visitor: Caller, upstreams: Upstreams)
         reply = await visitor.segment({**body, "route": on(deployment), "cache": {"mode": "skip"}})
         assert ("succeeded", []) == (reply.body["status"], reply.body["instances"])
     assert ["runflow-eu", "prodia"] == [call.upstream for call in upstreams.books()]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+async def test_picture_on_its_side_is_turned_upright(visitor: Caller, upstreams: Upstreams, orientation: int) -> None:
+    """Whatever EXIF says about how a camera was held, masks and coordinates are those of the upright picture."""
+    scene = upstreams.scene("shoes")
+    (shoe,) = scene.named("left shoe")
+    with Image.open(io.BytesIO(upstreams.picture("shoes"))) as upright:
+        stored = upright if orientation == 1 else upright.transpose(STORED[orientation])
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        target = io.BytesIO()
+        stored.save(target, "PNG", exif=exif)
+    for prompt, deployment in ((text("left shoe"), "prodia"), ({"kind": "object", "box": shoe.box}, "runflow-eu")):
+        reply = await visitor.segment(
+            {
+                "image": {"data": base64.b64encode(target.getvalue()).decode()},
+                "prompts": [prompt],
+                "route": on(deployment),
+                "cache": {"mode": "skip"},
+            }
+        )
+        assert (scene.width, scene.height) == (reply.body["image"]["width"], reply.body["image"]["height"])
+        assert_found(reply.body["instances"], [shoe])

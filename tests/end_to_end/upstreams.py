@@ -124,7 +124,5 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def _scene(listed: dict[str, Any]) -> Scene:
-    things = tuple(
-        Thing(each["name"], from_rle(each["rle"]), each["box"], each["area"]) for each in listed["objects"]
-    )
+    things = tuple(Thing(each["name"], from_rle(each["rle"]), each["box"], each["area"]) for each in listed["objects"])
     return Scene(listed["name"], listed["image_url"], listed["width"], listed["height"], things)

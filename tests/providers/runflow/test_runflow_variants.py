@@ -53,7 +53,9 @@ async def ask(sandbox: Sandbox, scene: dict[str, Any]) -> AsyncIterator[Ask]:
     async def asked(text: str) -> Segmentation:
         question = Question(picture, TextPrompt(text), 32)
         deadline = Deadline.after(30, time.monotonic)
-        segmentation, _ = await runflow.segment(question, deployment, attempt_id=f"att_{text}", deadline=deadline)
+        segmentation, _ = await runflow.segment(
+            question, deployment, attempt_id=f"att_{text.replace(' ', '_')}", deadline=deadline
+        )
         return segmentation
 
     yield asked

@@ -1,0 +1,298 @@
+"""Which deployments could answer, in which order they are asked, and what is said when there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.problems import AllDeploymentsUnavailable, GatewayError, NoDeployment, PromptTooLong, UnsupportedCapability
+from gateway.request import Route, Strategy
+from gateway.routing.deployments import Offer
+from gateway.routing.health import HealthView
+from gateway.routing.ranking import Exclusion, Reason, explain, rank, screen
+from providers.contract import (
+    AutomaticPrompt,
+    Box,
+    Capabilities,
+    ExemplarBox,
+    ExemplarsPrompt,
+    Model,
+    Money,
+    ObjectPrompt,
+    Point,
+    PriceUnit,
+    Prompt,
+    PromptKind,
+    Question,
+    TextPrompt,
+)
+from tests.gateway.routing.offers import ALL_KINDS, CLOSED, HALF_OPEN, TEXT_ONLY, limited, offer, opened, question
+
+ANYWHERE = Route()
+BOX = Box(0, 0, 5, 5)
+EXEMPLARS = ExemplarsPrompt((ExemplarBox(BOX),), "shoe")
+CATALOGUE = {
+    "prodia": {"sam-3": Model("sam-3", "sam3", TEXT_ONLY)},
+    "local": {"classic": Model("classic", "classic", ALL_KINDS)},
+}
+
+
+def out(offers: Sequence[Offer], asked: Question, route: Route = ANYWHERE) -> list[tuple[str, Reason]]:
+    """Return who is screened out, and why."""
+    return [(each.deployment, each.reason) for each in screen(asked, route, offers).exclusions]
+
+
+def order(offers: Sequence[Offer], route: Route, views: dict[str, HealthView] | None = None) -> list[str]:
+    """Return who would be asked, in order, with a minute's time."""
+    health = {each.name: CLOSED for each in offers} | (views or {})
+    return [each.name for each in rank(screen(question(), route, offers), route, health, seconds=60)[0]]
+
+
+def capable(*kinds: PromptKind, **more: bool) -> Capabilities:
+    """Return capabilities of these kinds."""
+    return Capabilities(frozenset(kinds), **more)
+
+
+OBJECT, EXEMPLARS_KIND = PromptKind.OBJECT, PromptKind.EXEMPLARS
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "prompt", "covered"),
+    [
+        (TEXT_ONLY, TextPrompt("x"), True),
+        (TEXT_ONLY, AutomaticPrompt(), False),
+        (TEXT_ONLY, EXEMPLARS, False),
+        (TEXT_ONLY, ObjectPrompt((Point(1, 1),)), False),
+        (capable(PromptKind.AUTOMATIC), AutomaticPrompt(), True),
+        (capable(PromptKind.AUTOMATIC), TextPrompt("x"), False),
+        (capable(EXEMPLARS_KIND), EXEMPLARS, True),
+        (capable(OBJECT), ObjectPrompt((Point(1, 1),)), False),
+        (capable(OBJECT, points=True), ObjectPrompt((Point(1, 1),)), True),
+        (capable(OBJECT, points=True), ObjectPrompt((), BOX), False),
+        (capable(OBJECT, points=True), ObjectPrompt((Point(1, 1),), BOX), False),
+        (capable(OBJECT, boxes=True), ObjectPrompt((), BOX), True),
+        (capable(OBJECT, boxes=True), ObjectPrompt((Point(1, 1),), BOX), False),
+        (capable(OBJECT, points=True, boxes=True), ObjectPrompt((Point(1, 1),), BOX), True),
+        (capable(PromptKind.TEXT, points=True, boxes=True), ObjectPrompt((), BOX), False),
+    ],
+)
+def test_a_model_is_asked_only_what_it_takes(capabilities: Capabilities, prompt: Prompt, *, covered: bool) -> None:
+    """Points and boxes count each by themselves: half of a prompt is never left out."""
+    expected = [] if covered else [("a", Reason.UNSUPPORTED)]
+    assert expected == out([offer("a", capabilities=capabilities)], question(prompt))
+
+
+@pytest.mark.parametrize(
+    ("route", "stays"),
+    [
+        (Route(), "eu us local"),
+        (Route(deployments=frozenset({"us"})), "us"),
+        (Route(deployments=frozenset({"us", "nowhere"})), "us"),
+        (Route(providers=frozenset({"runflow"})), "eu us"),
+        (Route(regions=frozenset({"eu", "local"})), "eu local"),
+        (Route(providers=frozenset({"runflow"}), regions=frozenset({"eu"})), "eu"),
+        (Route(deployments=frozenset({"us"}), regions=frozenset({"eu"})), ""),
+        (Route(deployments=frozenset()), ""),
+    ],
+)
+def test_a_route_leaves_in_what_it_names(route: Route, stays: str) -> None:
+    """Deployments, providers and regions each have to agree, so residency covers every candidate."""
+    offers = [offer("eu"), offer("us", region="us"), offer("local", provider="local", region="local")]
+    screening = screen(question(), route, offers)
+    assert stays.split() == [each.name for each in screening.candidates]
+    assert {Reason.NOT_WANTED} >= {each.reason for each in screening.exclusions}
+    assert 3 == len(screening.candidates) + len(screening.exclusions)
+
+
+PRODIA = limited(min_side=256, max_side=4096, max_bytes=10_000, max_prompt_characters=500)
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason", "words"),
+    [
+        ({"width": 256, "height": 300}, None, ""),
+        ({"width": 255, "height": 300}, Reason.LIMITS, "255 x 300, it takes sides of at least 256"),
+        ({"width": 300, "height": 255}, Reason.LIMITS, "300 x 255"),
+        ({"width": 4096, "height": 4096}, None, ""),
+        ({"width": 4097, "height": 300}, Reason.LIMITS, "4097 x 300, it takes sides of at most 4096"),
+        ({"width": 300, "height": 4097}, Reason.LIMITS, "300 x 4097"),
+        ({"size": 10_000}, None, ""),
+        ({"size": 10_001}, Reason.LIMITS, "10001 bytes, it takes at most 10000"),
+        ({"prompt": TextPrompt("x" * 500)}, None, ""),
+        ({"prompt": TextPrompt("靴" * 500)}, None, ""),
+        ({"prompt": TextPrompt("x" * 501)}, Reason.PROMPT_TOO_LONG, "at most 500 characters, this one has 501"),
+        ({"prompt": ExemplarsPrompt((ExemplarBox(BOX),), "x" * 501)}, Reason.PROMPT_TOO_LONG, "501"),
+        ({"prompt": ExemplarsPrompt((ExemplarBox(BOX),))}, None, ""),
+        ({"prompt": AutomaticPrompt()}, None, ""),
+    ],
+)
+def test_limits_hold_to_the_pixel_the_byte_and_the_character(
+    asked: dict[str, Any], reason: Reason | None, words: str
+) -> None:
+    """What is just allowed is asked, what is just beyond is not, and the figures are in the reason."""
+    exclusions = screen(question(**asked), ANYWHERE, [offer("a", capabilities=PRODIA)]).exclusions
+    assert ([] if reason is None else [reason]) == [each.reason for each in exclusions]
+    assert all(words in each.detail for each in exclusions)
+
+
+def test_a_format_that_a_model_does_not_take_is_outside_of_its_limits() -> None:
+    """The reason names what it takes."""
+    narrow = limited(media_types=frozenset({"image/png", "image/jpeg"}))
+    (exclusion,) = screen(question(media_type="image/webp"), ANYWHERE, [offer("a", capabilities=narrow)]).exclusions
+    assert "the picture is image/webp, it takes image/jpeg, image/png" == exclusion.detail
+
+
+def test_a_deployment_without_a_price_takes_no_traffic() -> None:
+    """What it costs is not known, so nothing could be reserved for it."""
+    assert [("b", Reason.NO_PRICE)] == out([offer("a"), offer("b", None)], question())
+
+
+def test_the_cheapest_is_asked_first_and_priority_breaks_ties() -> None:
+    """By what a call can cost at most, then by the operator's order, then by name."""
+    offers = [
+        offer("dear", 120_000),
+        offer("late", 5000, priority=9),
+        offer("b", 5000),
+        offer("a", 5000),
+        offer("free", 0, priority=1000),
+        offer("seconds", 100, unit=PriceUnit.SECOND),  # 60 s at most: 6000
+    ]
+    assert ["free", "a", "b", "late", "seconds", "dear"] == order(offers, ANYWHERE)
+
+
+def test_priority_goes_before_cost_where_it_is_asked_for() -> None:
+    """The operator's order first, then the cost, then the name."""
+    offers = [offer("cheap", 1, priority=2), offer("b", 9, priority=1), offer("a", 9, priority=1), offer("c", 8)]
+    assert ["c", "a", "b", "cheap"] == order(offers, Route(strategy=Strategy.PRIORITY))
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), max_size=8), st.randoms(use_true_random=False))
+def test_the_order_does_not_depend_on_the_file_s(figures: list[tuple[int, int]], chance: Any) -> None:
+    """However the deployments stand in the configuration, they are asked in one order."""
+    offers = [offer(f"d{index}", cost, priority=first) for index, (cost, first) in enumerate(figures)]
+    shuffled = offers.copy()
+    chance.shuffle(shuffled)
+    for strategy in Strategy:
+        assert order(offers, Route(strategy)) == order(shuffled, Route(strategy))
+
+
+def test_who_is_open_is_out_and_who_may_be_probed_is_in() -> None:
+    """An open breaker says until when; a half open one is asked in its turn."""
+    offers = [offer("a", 1), offer("b", 2), offer("c", 3)]
+    views = {"a": opened(12.5, "503 from the provider"), "b": HALF_OPEN, "c": CLOSED}
+    candidates, exclusions = rank(screen(question(), ANYWHERE, offers), ANYWHERE, views, seconds=60)
+    assert ["b", "c"] == [each.name for each in candidates]
+    assert [Exclusion("a", Reason.UNAVAILABLE, "503 from the provider", 12.5)] == exclusions
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "stays"), [(None, "a b seconds"), (5001, "a b"), (5000, "a b"), (4999, "a"), (1, "a"), (0, "")]
+)
+def test_nobody_is_asked_whose_call_could_cost_more_than_the_ceiling(ceiling: int | None, stays: str) -> None:
+    """To the micro-dollar, and for a price by the second by the whole time that is left."""
+    offers = [offer("a", 1), offer("b", 5000), offer("seconds", 100, unit=PriceUnit.SECOND)]
+    route = Route(max_charge=None if ceiling is None else Money(ceiling))
+    assert stays.split() == order(offers, route)
+
+
+def test_the_ceiling_s_reason_says_what_a_call_can_cost() -> None:
+    """The caller reads how far to raise it."""
+    route = Route(max_charge=Money(100))
+    _, exclusions = rank(screen(question(), route, [offer("a")]), route, {"a": CLOSED}, seconds=60)
+    assert [Exclusion("a", Reason.TOO_DEAR, "a call can cost 0.005000 dollars")] == exclusions
+
+
+def explained(
+    offers: Sequence[Offer],
+    asked: Question,
+    route: Route = ANYWHERE,
+    *,
+    views: dict[str, HealthView] | None = None,
+    field: str = "prompts[0]",
+) -> GatewayError:
+    """Return the problem of a question that nobody can be asked."""
+    screening = screen(asked, route, offers)
+    health = {each.name: CLOSED for each in offers} | (views or {})
+    candidates, more = rank(screening, route, health, seconds=60)
+    assert [] == candidates
+    return explain(asked, route, [*screening.exclusions, *more], catalogue=CATALOGUE, field=field, offers=offers)
+
+
+AUTOMATIC = question(AutomaticPrompt())
+LONG = question(TextPrompt("x" * 501))
+SMALL = question(width=100)
+EU = Route(regions=frozenset({"eu"}))
+POOR = Route(max_charge=Money(1))
+TEXT = offer("text", capabilities=TEXT_ONLY)
+NARROW = offer("narrow", capabilities=PRODIA)
+UNPRICED = offer("unpriced", None)
+AWAY = offer("away", region="us")
+
+EXPLAINED: list[tuple[Sequence[Offer], Question, Route, type[GatewayError], str | None, str]] = [
+    ([AWAY], question(), EU, NoDeployment, "route", r"configured here \(away\)"),
+    ([], question(), ANYWHERE, NoDeployment, None, "no deployment is configured here"),
+    ([], question(), EU, NoDeployment, None, "no deployment is configured here"),
+    ([TEXT], AUTOMATIC, ANYWHERE, UnsupportedCapability, "prompts[0]", "takes automatic prompts. Who could: local cl"),
+    ([TEXT, AWAY], AUTOMATIC, EU, UnsupportedCapability, "prompts[0]", "local classic$"),
+    ([NARROW], LONG, ANYWHERE, PromptTooLong, "prompts[0].text", "narrow: it takes texts of at most 500"),
+    ([NARROW], SMALL, ANYWHERE, NoDeployment, "image", "outside the limits of every deployment"),
+    ([NARROW, TEXT], question(AutomaticPrompt(), width=9), ANYWHERE, NoDeployment, "image", "narrow: .*text: "),
+    ([UNPRICED], question(), ANYWHERE, NoDeployment, None, "unpriced: it has no price"),
+    ([UNPRICED], question(), EU, NoDeployment, "route", "it has no price"),
+    ([offer("a")], question(), POOR, NoDeployment, "route.max_charge_usd", "raise it, or leave it out"),
+    ([offer("a"), UNPRICED, NARROW], SMALL, POOR, NoDeployment, "route.max_charge_usd", "too low"),
+]
+
+
+@pytest.mark.parametrize(("offers", "asked", "route", "kind", "field", "words"), EXPLAINED)
+def test_the_nearest_miss_decides_what_is_said(
+    offers: Sequence[Offer], asked: Question, route: Route, kind: type[GatewayError], field: str | None, words: str
+) -> None:
+    """The problem is the one that the caller could cure most easily, with the field to change."""
+    problem = explained(offers, asked, route)
+    assert (kind, field) == (type(problem), problem.field)
+    with pytest.raises(kind, match=words):
+        raise problem
+
+
+def test_the_short_form_s_field_is_the_prompt_itself() -> None:
+    """Who wrote `prompt` is not told of `prompt.text`."""
+    assert "prompt" == explained([NARROW], LONG, field="prompt").field
+
+
+def test_who_could_answer_is_told_from_every_installed_provider() -> None:
+    """Configured or not, whoever takes such a prompt is named; and the form of the prompt is."""
+    one = explained([TEXT], question(ObjectPrompt((Point(1, 1),), BOX)))
+    assert "object (points and a box) prompts. Who could: local classic" in one.message
+    other = explain(
+        AUTOMATIC, ANYWHERE, screen(AUTOMATIC, ANYWHERE, [TEXT]).exclusions, catalogue={}, field="p", offers=[TEXT]
+    )
+    assert other.message.endswith("Who could: no installed provider")
+
+
+@pytest.mark.parametrize(("seconds", "told"), [((30.0, 12.0), 12.0), ((0.2, 40.0), 1.0), ((300.0, 299.5), 299.5)])
+def test_when_everybody_is_open_the_first_to_come_back_is_told(seconds: tuple[float, float], told: float) -> None:
+    """A caller waits for the earliest, and at least a second."""
+    views = {"a": opened(seconds[0]), "b": opened(seconds[1])}
+    problem = explained([offer("a"), offer("b")], question(), views=views)
+    assert (AllDeploymentsUnavailable, told) == (type(problem), problem.retry_after_seconds)
+
+
+def test_waiting_is_said_before_paying_more() -> None:
+    """Where one deployment is open and another too dear, the caller may wait or raise the ceiling: both are listed."""
+    problem = explained([offer("a", 1), offer("b")], question(), POOR, views={"a": opened(5, "no connection")})
+    assert isinstance(problem, AllDeploymentsUnavailable)
+    assert "a: no connection" in problem.message
+    assert "b: a call can cost 0.005000 dollars" in problem.message
+
+
+def test_every_reason_stands_in_a_quote_under_its_name() -> None:
+    """The set of reasons is closed, and part of the API."""
+    names = (
+        "not_wanted unsupported_capability prompt_too_long picture_outside_limits no_price above_max_charge unavailable"
+    )
+    assert names.split() == [reason.value for reason in Reason]
