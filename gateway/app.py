@@ -7,6 +7,7 @@ It is the only file that knows every room, and the only one here that knows more
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import sys
 import time
@@ -174,6 +175,7 @@ def check_settings(settings: Settings) -> list[ConfigProblem]:
 async def _build(settings: Settings, ground: Ground, stack: AsyncExitStack) -> House:
     """Open what has to be opened, and have *stack* close it in the opposite order."""
     clock = ground.clock
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # a bad body is its sender's news, not ours
     cv2.setNumThreads(1)  # the worker threads fill the cores already; OpenCV's own would only wait for each other
     workers = ThreadWorkers(threads=settings.limits.worker_threads, queue=WORKER_QUEUE)
     stack.callback(workers.close)

@@ -3,11 +3,13 @@ API key → caller.
 
 Why keyless access exists: a developer on a laptop should get masks with one curl. Why it is narrow: it holds only when
 the gateway itself listens on loopback, the connection comes from loopback, no proxy has forwarded the request, and no
-web page sent it (a page on any site can make a browser post to 127.0.0.1, but not without an `Origin`).
+web page sent it (a page on any site can make a browser post to 127.0.0.1, but not without an `Origin`; and a page whose
+name is bound anew to 127.0.0.1 still sends its name as `Host`).
 """
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -100,4 +102,15 @@ def _is_this_machine(peer: Peer) -> bool:
         here = peer.address is not None and ip_address(peer.address).is_loopback
     except ValueError:  # a name, or whatever a server in front of us took for an address
         return False
-    return here and "origin" not in peer.headers and not any(name in peer.headers for name in FORWARDING)
+    if not here or "origin" in peer.headers or any(name in peer.headers for name in FORWARDING):
+        return False
+    return _names_loopback(peer.headers.get("host", ""))
+
+
+def _names_loopback(host: str) -> bool:
+    """Whether a Host header names this machine: a page whose name was bound anew to 127.0.0.1 names itself."""
+    name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+    try:
+        return name.lower() == "localhost" or ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -41,8 +41,10 @@ class Money:
             raise ValueError(f"not a decimal number of dollars: {text!r}") from None
         if not value.is_finite():
             raise ValueError(f"not a finite number of dollars: {text!r}")
-        if abs(value) > decimal.Decimal(LARGEST_MICROUSD) / MICROS_PER_USD:
+        if value.copy_abs() > decimal.Decimal(LARGEST_MICROUSD) / MICROS_PER_USD:
             raise ValueError(f"too large an amount: {text!r}")
+        if value and value.adjusted() < -6:
+            raise ValueError(f"finer than a micro-dollar (six decimals at most): {text!r}")
         with decimal.localcontext(prec=60):
             micros = value * MICROS_PER_USD
             if micros != micros.to_integral_value():

@@ -72,6 +72,12 @@ async def test_forwarded_request_needs_a_key(caller: Caller, house: House, heade
     await caller.get("/v1/deployments", headers=with_key)
 
 
+async def test_page_whose_name_was_bound_anew_needs_a_key(caller: Caller) -> None:
+    """A request from loopback that names another host comes from a web page whose name was made to lead here."""
+    await caller.get("/v1/deployments", status=401, headers={"Host": "evil.example:8080"})
+    await caller.get("/v1/deployments", headers={"Host": "localhost:8080"})
+
+
 async def test_unknown_key_is_not_taken_for_none(caller: Caller) -> None:
     """A wrong key is refused where no key would have done."""
     refused = await caller.get("/v1/usage", status=401, headers={"Authorization": "Bearer mg_unknown"})

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from tests.end_to_end.asking import Caller, on, text
-from tests.end_to_end.household import House, gateway_process
+from tests.end_to_end.household import House, gateway_process, gateway_running
 from tests.end_to_end.ledger import assert_books_agree
-from tests.end_to_end.upstreams import NAMES, PRODIA_MICROUSD, RUNFLOW, RUNFLOW_MICROUSD, Scene, Upstreams
+from tests.end_to_end.upstreams import NAMES, PRODIA_MICROUSD, RUNFLOW, RUNFLOW_MICROUSD, Scene, Upstreams, until
 
 MANY = 1000
 
@@ -174,3 +174,25 @@ async def test_failure_is_shared_and_not_kept(crowd: Caller, busy_house: House, 
     assert ["release"] == [each.ended for each in busy_house.ledger()]
     upstreams.strike("runflow-eu")
     assert ["miss"] == (await crowd.segment(body)).caches
+
+
+async def test_full_gateway_turns_away_and_stays_alive(
+    upstreams: Upstreams, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """Beyond `max_in_flight` a request is a 503 with a Retry-After at once, reserves nothing, and health answers on."""
+    upstreams.strike("runflow-eu", {"kind": "latency", "seconds": 2})
+    image, route = {"url": upstreams.scene("shoes").url}, on("runflow-eu")
+    with gateway_running(upstreams.sandbox, tmp_path / "small", changes={"limits": {"max_in_flight": 2}}) as house:
+        caller = Caller(house.url, session)
+        asked = [
+            asyncio.create_task(caller.segment({"image": image, "prompt": phrase, "route": route}))
+            for phrase in ("left shoe", "carton")
+        ]
+        await asyncio.to_thread(until, lambda: house.rows() == 2)
+        refused = await caller.segment({"image": image, "prompt": "right shoe", "route": route}, status=503)
+        assert ("overloaded", "1") == (refused.body["code"], refused.headers["Retry-After"])
+        await caller.get("/healthz")
+        assert 2 == (await caller.metrics())["maskgate_requests_in_flight"]
+        assert [["miss"], ["miss"]] == [reply.caches for reply in await asyncio.gather(*asked)]
+        assert ["settle", "settle"] == [each.ended for each in house.ledger()]
+        assert_books_agree(house.ledger(), upstreams.books())

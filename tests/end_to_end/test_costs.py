@@ -83,6 +83,14 @@ async def test_ceiling_rules_out_what_is_dearer(caller: Caller, house: House, up
     assert 1 == len(house.ledger())
 
 
+async def test_long_text_goes_where_it_fits(caller: Caller, upstreams: Upstreams) -> None:
+    """A text of 501 characters is nothing for Prodia, which would be cheaper, and is answered by Runflow."""
+    reply = await caller.segment(question(upstreams, "shoe " * 100 + "s"))
+    assert [("runflow-eu", "succeeded")] == reply.attempts
+    shortest = await caller.segment(question(upstreams, "shoe " * 99 + "shoes"))
+    assert [("prodia", "succeeded")] == shortest.attempts
+
+
 @pytest.mark.parametrize(("deployment", "ceiling"), [("runflow-eu", "0.0099"), ("prodia", "0.0021")])
 async def test_ceiling_holds_for_the_whole_request(
     caller: Caller, house: House, upstreams: Upstreams, deployment: str, ceiling: str

@@ -188,6 +188,17 @@ async def test_refusal_is_not_taken_elsewhere(caller: Caller, house: House, upst
     assert [] == upstreams.books()
 
 
+async def test_region_that_is_asked_for_is_not_left(caller: Caller, house: House, upstreams: Upstreams) -> None:
+    """A request for one region fails when that region is down: it is not answered from another, nor from the cache."""
+    elsewhere = question(upstreams) | {"cache": {"mode": "use"}}
+    assert [("runflow-eu", "succeeded")] == (await caller.segment(elsewhere)).attempts
+    upstreams.strike("runflow-us", {"kind": "refuse"})
+    here = {**elsewhere, "route": {"regions": ["us"]}}
+    reply = await caller.segment(here, status=502)
+    assert ("provider_failed", [("runflow-us", "unreachable")]) == (reply.body["code"], reply.attempts)
+    assert_books_agree(house.ledger(), upstreams.books())
+
+
 async def test_attempts_are_bounded(caller: Caller, house: House, upstreams: Upstreams) -> None:
     """`max_attempts` calls are made and no more, and the problem tells of each."""
     for name in NAMES:

@@ -5,6 +5,7 @@ import signal
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -61,6 +62,31 @@ async def test_next_caller_joins_a_call_whose_caller_has_left(
     assert (["joined"], 0) == (reply.caches, reply.charged)
     assert_books_agree(house.ledger(), upstreams.books())
     assert 1 == len(upstreams.books())
+
+
+async def test_caller_that_leaves_while_sending_costs_nothing(
+    caller: Caller, house: House, upstreams: Upstreams
+) -> None:
+    """Half a request whose sender is gone reserves nothing, and gives its place in the gateway back."""
+    address = urlsplit(house.url)
+    _, writer = await asyncio.open_connection(address.hostname, address.port)
+    head = ("POST /v1/segmentations HTTP/1.1", f"Host: {address.netloc}", "Content-Type: application/json")
+    writer.write("\r\n".join([*head, "Content-Length: 999", "", '{"prompt": "left']).encode())
+    await writer.drain()
+    await until_held(caller, 1)
+    writer.close()
+    await writer.wait_closed()
+    await until_held(caller, 0)
+    assert (0, []) == (house.rows(), upstreams.books())
+    metrics = await caller.metrics()
+    assert 'maskgate_requests_total{outcome="internal_error"}' not in metrics
+
+
+async def until_held(caller: Caller, requests: int) -> None:
+    """Return as soon as that many requests are being worked on."""
+    async with asyncio.timeout(60):
+        while requests != (await caller.metrics())["maskgate_requests_in_flight"]:
+            pass
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,25 @@ async def test_text_finds_the_exact_masks(
     assert [(deployment, "succeeded")] * len(phrases) == reply.attempts
 
 
+@pytest.mark.parametrize("inner", ["json", "text"])
+@pytest.mark.parametrize("variant", ["a", "b", "c", "d"])
+async def test_every_way_in_which_runflow_writes_masks_is_read(
+    visitor: Caller, upstreams: Upstreams, variant: str, inner: str
+) -> None:
+    """Whichever of its documented forms Runflow's output has, the masks are exact."""
+    scene = upstreams.scene("desk")
+    upstreams.write_as("runflow-us", variant, json_strings=inner == "text")
+    reply = await visitor.segment(
+        {
+            "image": {"url": scene.url},
+            "prompts": [text("mug")],
+            "route": on("runflow-us"),
+            "cache": {"mode": "skip"},
+        }
+    )
+    assert_found(reply.body["instances"], scene.named("mug"))
+
+
 @pytest.mark.parametrize("name", SCENES)
 async def test_box_finds_its_thing(visitor: Caller, upstreams: Upstreams, name: str) -> None:
     """The box around a thing brings that thing alone, through Runflow."""

@@ -98,10 +98,16 @@ class Upstreams:
         """Put faults on an upstream."""
         self._call("PUT", f"/upstreams/{upstream}/fault", list(faults))
 
+    def write_as(self, region: str, variant: str, *, json_strings: bool = False) -> None:
+        """Have a region of Runflow write its outputs in one of the documented ways, `a` being the usual one."""
+        self._call("PUT", f"/upstreams/{region}/variant", {"variant": variant, "json_strings": json_strings})
+
     def reset(self) -> None:
-        """Heal every upstream and empty the books."""
+        """Heal every upstream, have them write as usual, and empty the books."""
         for name in NAMES:
             self._call("DELETE", f"/upstreams/{name}/fault")
+        for region in RUNFLOW:
+            self.write_as(region, "a")
         self._call("DELETE", "/books")
 
     def _call(self, method: str, path: str, value: Any = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ DEADLINE = Deadline.after(30, lambda: 0.0)
 
 def normalized(**fields: Any) -> SegmentationRequest:
     """Normalize a body of these fields about a picture that is 100 wide and 60 high."""
-    body = SegmentationBody.model_validate({"image": {"url": "https://example.com/a.png"}, **fields})
+    body = SegmentationBody.model_validate_json(json.dumps({"image": {"url": "https://example.com/a.png"}, **fields}))
     return normalize(body, PICTURE, request_id="seg_1", caller=Caller("acme", "key_1"), deadline=DEADLINE)
 
 
