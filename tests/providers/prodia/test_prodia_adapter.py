@@ -312,7 +312,7 @@ async def test_defaults(scene: Scene) -> None:
 
 
 async def test_models(scene: Scene) -> None:
-    """The one model takes 500 characters about pictures of 256 to 4096 pixels and 10 MB, at no published price."""
+    """The one model takes 500 characters about pictures of 256 to 4096 pixels and 10 MB; 0.005 dollars are reserved."""
     model = scene.prodia.models["inference.sam3.segment.v1"]
     limits = model.capabilities.limits
     assert (limits.min_side, limits.max_side, limits.max_bytes, limits.max_prompt_characters) == (
@@ -321,4 +321,5 @@ async def test_models(scene: Scene) -> None:
         10_000_000,
         500,
     )
-    assert (model.family, model.list_price, model.capabilities.gives_scores) == ("sam3", None, False)
+    assert model.list_price is not None
+    assert (model.family, model.list_price.usd, model.capabilities.gives_scores) == ("sam3", "0.005", False)
