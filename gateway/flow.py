@@ -24,7 +24,7 @@ from gateway.accounting import Attempt, Ledger, LedgerUnavailable, Reservation, 
 from gateway.cache.flight import Flights
 from gateway.cache.key import cache_key, question_digest
 from gateway.cache.store import AnswerCache, Kept
-from gateway.problems import DeadlineExceeded, GatewayError, InvalidRequest, LedgerDown, ProviderFailure
+from gateway.problems import DeadlineExceeded, GatewayError, InvalidRequest, LedgerDown, NoDeployment, ProviderFailure
 from gateway.render.selection import select
 from gateway.request import Answer, AttemptReport, CacheMode, CacheStatus, Origin, SegmentationRequest
 from gateway.routing.deployments import Catalogue, Offer
@@ -396,8 +396,8 @@ def _failed(purchase: Purchase, failure: NoAnswer, screening: Screening, service
         _, out = rank(screening, request.route, services.health.views(), seconds=request.deadline.remaining())
         if out:
             return _explained(request, purchase.index, screening, services, *out)
-        return ProviderFailure(
-            "route.max_charge_usd leaves nothing for this prompt beside the request's other prompts",
+        return NoDeployment(
+            "route.max_charge_usd leaves nothing for this prompt beside the request's other prompts; raise it",
             field="route.max_charge_usd",
         )
     said = f"{purchase.attempts[-1].deployment}: {last.message}"

@@ -175,8 +175,8 @@ async def _asked(request: Request, house: House, trace: Trace) -> tuple[Segmenta
         deadline=deadline.sooner(house.fetch_seconds),
     )
     fetch_ms = round((clock() - started) * 1000)
-    request_id = house.services.new_id("seg")
-    return normalize(body, picture, request_id=request_id, caller=caller, deadline=deadline), fetch_ms
+    trace.answer_id = house.services.new_id("seg")
+    return normalize(body, picture, request_id=trace.answer_id, caller=caller, deadline=deadline), fetch_ms
 
 
 async def _caller(request: Request, house: House, trace: Trace) -> Caller:

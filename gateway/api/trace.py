@@ -41,6 +41,8 @@ class Trace:
     """What is noted of one request on its way, for the log line."""
 
     request_id: str
+    answer_id: str | None = None
+    """The id of the answer: the ledger's name for the request."""
     outcome: str = "ok"
     tenant: str | None = None
     key_id: str | None = None
@@ -145,6 +147,7 @@ class Surroundings:
         self._log.info(
             "request",
             request_id=trace.request_id,
+            answer_id=trace.answer_id,
             method=scope["method"],
             path=scope["path"],
             status=status,

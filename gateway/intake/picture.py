@@ -144,7 +144,7 @@ def check_picture(data: bytes, *, url: str | None, limits: PictureLimits) -> Pic
         ImageTooLarge: more bytes or pixels than *limits*.
     """
     if not data:
-        raise InvalidImage("the picture is empty: 0 bytes")
+        raise InvalidImage("the picture is empty: 0 bytes; send a PNG, a JPEG or a WebP")
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"the picture has {len(data)} bytes; at most {limits.max_bytes} are taken")
     image = _open(data, limits)

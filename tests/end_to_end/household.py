@@ -79,6 +79,13 @@ def gateway_running(
         running(lambda: create_app(settings, log_to=log, show=shown.append, clock=clock)) as url,
     ):
         yield House(url, state, shown)
+    assert_nothing_broke(state)
+
+
+def assert_nothing_broke(state: Path) -> None:
+    """Demand that the gateway met no defect of its own, whatever its callers and providers did."""
+    log = (state / "gateway.log").read_text(encoding="utf-8")
+    assert [line for line in log.splitlines() if '"level":"error"' in line or "Traceback" in line] == []
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +121,7 @@ def gateway_process(
         assert found is not None
         keys = re.findall(r"API key \(shown once\): (mg_\S+)", said)
         yield Process(House(found[1], state, keys), process, said)
+        assert_nothing_broke(state)
     finally:
         if process.poll() is None:
             process.terminate()

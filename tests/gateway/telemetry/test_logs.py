@@ -22,6 +22,7 @@ FIELDS = {
     "event",
     "level",
     "timestamp",
+    "answer_id",
     "request_id",
     "method",
     "path",
