@@ -1,5 +1,7 @@
 """What holds for requests as the client writes them."""
 
+import orjson
+
 from gateway.client import Options
 from gateway.client.requests import request_json
 from gateway.intake.body import SegmentationBody
@@ -30,7 +32,9 @@ def test_all_four_kinds_are_what_the_gateway_reads() -> None:
         tags={"team": "catalogue"},
         metadata={"order": 7},
     )
-    body = SegmentationBody.model_validate(request_json("https://example.com/a.png", PROMPTS, options))
+    body = SegmentationBody.model_validate_json(
+        orjson.dumps(request_json("https://example.com/a.png", PROMPTS, options))
+    )
     assert body.prompts is not None
     assert [prompt.kind for prompt in body.prompts] == ["text", "object", "exemplars", "automatic"]
     assert body.prompts[1].model_dump() == {
