@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,11 +27,22 @@ class Answer(web.Response):
         self.shows = shows
 
 
+def write_json(value: Any, *, nan: bool = False) -> bytes:
+    """Write *value* as JSON; with *nan*, what is no number as NaN, which is no JSON, instead of null."""
+    return json.dumps(value, separators=(",", ":")).encode() if nan else orjson.dumps(value)
+
+
 def json_answer(
-    value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None, shows: tuple[str, ...] = ()
+    value: Any,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    shows: tuple[str, ...] = (),
+    nan: bool = False,
 ) -> Answer:
-    """Answer with *value* as JSON."""
-    return Answer(orjson.dumps(value), media_type="application/json", status=status, headers=headers, shows=shows)
+    """Answer with *value* as JSON; *nan* is for `write_json`."""
+    body = write_json(value, nan=nan)
+    return Answer(body, media_type="application/json", status=status, headers=headers, shows=shows)
 
 
 def text_answer(text: str, *, status: int, headers: Mapping[str, str] | None = None) -> Answer:

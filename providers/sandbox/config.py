@@ -31,6 +31,13 @@ Price of a succeeded SAM 3 run.
 Source: docs.runflow.io/models/meta/sam-3/image ("$0.005/image"), dated 2026-04-05, read 2026-11-20.
 """
 
+RUNFLOW_SMART_MICROUSD = 120_000
+"""
+Price of a succeeded Smart Segmentation run.
+
+Source: www.runflow.io/models/runflow/smart-segmentation ("$0.12 per successful run"), read 2026-11-20.
+"""
+
 PRODIA_MICROUSD = 1100
 """Price of a completed segmentation job. Invented: Prodia publishes none; third parties report $0.0011 a call."""
 

@@ -16,8 +16,11 @@ from aiohttp import web
 from providers.sandbox.answer import Answer, json_answer
 from providers.sandbox.books import Books
 from providers.sandbox.faults import describe, read_faults
+from providers.sandbox.prodia import Prodia
+from providers.sandbox.prodia_habits import read_prodia_habits
+from providers.sandbox.region import Region
 from providers.sandbox.runflow import Runflow
-from providers.sandbox.runflow_record import Variant, Writing
+from providers.sandbox.runflow_habits import Variant, Writing, read_habits
 from providers.sandbox.scenes import Scene
 from providers.sandbox.upstream import Upstream
 
@@ -53,13 +56,15 @@ class Control:
         self,
         *,
         upstreams: Mapping[str, Upstream],
-        runflows: Mapping[str, Runflow],
+        regions: Mapping[str, Region],
+        prodias: Mapping[str, Prodia],
         scenes: Sequence[Scene],
         books: Books,
     ) -> None:
         """Switch *upstreams*; tell about *scenes* and *books*."""
         self._upstreams = upstreams
-        self._runflows = runflows
+        self._regions = regions
+        self._prodias = prodias
         self._scenes = {scene.name: scene for scene in scenes}
         self._books = books
 
@@ -79,6 +84,9 @@ class Control:
                 web.put("/upstreams/{name}/fault", self._put_fault),
                 web.delete("/upstreams/{name}/fault", self._heal),
                 web.put("/upstreams/{name}/variant", self._put_variant),
+                web.get("/upstreams/{name}/habits", self._read_habits),
+                web.put("/upstreams/{name}/habits", self._put_habits),
+                web.get("/upstreams/{name}/callback-secrets", self._list_secrets),
             ]
         )
         return app
@@ -161,17 +169,53 @@ class Control:
     async def _put_variant(self, request: web.Request) -> Answer:
         """Switch how one Runflow region writes its outputs."""
         upstream = self._upstream(request)
-        runflow = self._runflows.get(upstream.plan.name)
-        if runflow is None:
-            raise ControlError(422, f"{upstream.plan.name} has no variants; {', '.join(self._runflows)} have")
+        region = self._region(upstream)
         value = await _json(request)
         if not isinstance(value, dict) or set(value) - {"variant", "json_strings"}:
             raise ControlError(422, 'write {"variant": "a" | "b" | "c" | "d", "json_strings": true | false}')
         variant, strings = value.get("variant", Variant.MODEL_DATA.value), value.get("json_strings", False)
         if variant not in [known.value for known in Variant] or not isinstance(strings, bool):
             raise ControlError(422, f"variant: a, b, c or d; json_strings: true or false; got {value!r}")
-        runflow.writing = Writing(Variant(variant), strings)
+        region.runflow.writing = Writing(Variant(variant), strings)
         return json_answer({"variant": variant, "json_strings": strings})
+
+    async def _read_habits(self, request: web.Request) -> Answer:
+        """Return how one upstream behaves where its documents are silent."""
+        return json_answer(asdict(self._owner(request).habits))
+
+    async def _put_habits(self, request: web.Request) -> Answer:
+        """Switch how one upstream behaves where its documents are silent; what is not named goes back to usual."""
+        owner = self._owner(request)
+        value = await _json(request)
+        if not isinstance(value, dict):
+            raise ControlError(422, 'habits are an object such as {"balance": "cents"}; GET shows all')
+        try:
+            if isinstance(owner, Prodia):
+                owner.habits = read_prodia_habits(value)
+            else:
+                owner.habits = read_habits(value)
+        except ValueError as error:
+            raise ControlError(422, str(error)) from error
+        return json_answer(asdict(owner.habits))
+
+    async def _list_secrets(self, request: web.Request) -> Answer:
+        """Return the secrets that one region signs its callbacks with, the newest last."""
+        secrets = self._region(self._upstream(request)).callbacks.secrets.all()
+        return json_answer({"secrets": [{"id": secret.id, "plain_secret": secret.plain} for secret in secrets]})
+
+    def _owner(self, request: web.Request) -> Prodia | Runflow:
+        """Return whose habits those of the path are."""
+        name = self._upstream(request).plan.name
+        return self._prodias[name] if name in self._prodias else self._regions[name].runflow
+
+    def _region(self, upstream: Upstream) -> Region:
+        """Return a Runflow region, or end in 422."""
+        region = self._regions.get(upstream.plan.name)
+        if region is None:
+            raise ControlError(
+                422, f"{upstream.plan.name} has no variants nor callbacks; {', '.join(self._regions)} have"
+            )
+        return region
 
     def _upstream(self, request: web.Request) -> Upstream:
         """Return the upstream of the path, or end in 404."""

@@ -2,7 +2,7 @@
 Multipart bodies of the fake Prodia, read and written.
 
 What is written keeps to what Prodia's own client needs: unquoted hexadecimal boundary of 60 characters, CRLF, quoted
-names, a filename on every part, nothing before the first delimiter and nothing after the last.
+names, a filename on every part that has one, nothing before the first delimiter and nothing after the last.
 
 Source: what the npm client `prodia` 1.6.0 accepts when driven over the wire, 2026-11; RFC 7578.
 """
@@ -75,8 +75,9 @@ def write_parts(parts: tuple[Part, ...]) -> tuple[str, bytes]:
     boundary = os.urandom(30).hex()
     pieces: list[bytes] = []
     for part in parts:
+        filename = "" if part.filename is None else f'; filename="{part.filename}"'
         head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="{part.name}"; filename="{part.filename}"\r\n'
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{part.name}"{filename}\r\n'
             f"Content-Type: {part.media_type}\r\n\r\n"
         )
         pieces += [head.encode(), part.data, b"\r\n"]

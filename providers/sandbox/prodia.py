@@ -1,32 +1,34 @@
 """
-The fake Prodia over HTTP: one synchronous call, multipart both ways.
+The fake Prodia over HTTP: one synchronous call, multipart both ways, and the same asynchronously.
 
 Written from the documents and sharing no code with the adapter, so that one misreading cannot hide in both.
 
-Source: docs.prodia.com reference/inference, reference/price; what the npm client `prodia` 1.6.0 sends and accepts; read
-2026-11-20. Invented: a job goes on and is billed when its caller leaves, `mask_N.png` as file names, the reply to
-`Accept: image/*` when there are several masks (the first one) or none (multipart), and to an unknown type (its text).
+Source: docs.prodia.com reference/inference, reference/price, reference/async; what the npm client `prodia` 1.6.0 sends;
+read 2026-11-20. Invented: the texts of errors other than 401's, and that a type which has no asynchronous form is
+refused in the words used here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
+import orjson
 from aiohttp import web
 
 from providers.sandbox.answer import Answer, text_answer
-from providers.sandbox.books import Books
-from providers.sandbox.choosing import Ask
-from providers.sandbox.config import PRODIA_MICROUSD, UpstreamPlan
 from providers.sandbox.faults import Steps
 from providers.sandbox.multipart import BadMultipart, Part, boundary_of, read_parts, write_parts
-from providers.sandbox.prodia_job import TYPES, Job, JobRefused, NoSuchType, completed, read_job, refuse_size, refused
-from providers.sandbox.segmenting import BadPicture, Segmenter
-from providers.sandbox.strikes import Strikes
+from providers.sandbox.prodia_async import AsyncJob, AsyncJobs
+from providers.sandbox.prodia_habits import ProdiaHabits
+from providers.sandbox.prodia_job import Job, JobRefused, NoSuchType, read_job, refused
+from providers.sandbox.prodia_reply import file_name, job_part, reply
+from providers.sandbox.prodia_work import Work
+from providers.sandbox.strikes import Strikes, struck
 
-STEPS = Steps(names=("job",), billable="job", pictures="job", multipart=True)
+STEPS = Steps(provider="prodia", names=("job", "poll", "download"), billable="job", pictures="job", poll="poll")
 
 _LARGEST_BODY = 64_000_000
 _TEXTS = {401: "token is invalid", 429: "too many requests"}
@@ -40,39 +42,33 @@ def error_answer(status: int) -> Answer:
     return text_answer(_TEXTS.get(status, f"error {status}"), status=status, headers=headers)
 
 
-@web.middleware
-async def plain_errors(request: web.Request, handler: Call) -> web.StreamResponse:
-    """Write the framework's own errors (unknown route, body too large) as plain text."""
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        return error_answer(error.status)
+class _Denied(Exception):
+    """There is no token."""
 
 
 class Prodia:
-    """The one call."""
+    """The calls of the service."""
 
-    def __init__(
-        self,
-        plan: UpstreamPlan,
-        *,
-        segmenter: Segmenter,
-        books: Books,
-        clock: Callable[[], float],
-        run_seconds: float,
-    ) -> None:
-        """Bill in *books*; a job takes at least *run_seconds*."""
-        self._plan = plan
-        self._segmenter = segmenter
-        self._books = books
-        self._clock = clock
-        self._run_seconds = run_seconds
-        self._at_work: set[asyncio.Task[Answer]] = set()
+    def __init__(self, work: Work) -> None:
+        """Have jobs done by *work*."""
+        self.habits = ProdiaHabits()
+        self._work = work
+        self._async = AsyncJobs(work)
+        self._at_work: set[asyncio.Task[Any]] = set()
 
     def app(self, strikes: Strikes) -> web.Application:
-        """Return the application."""
-        app = web.Application(middlewares=[strikes.layer, plain_errors], client_max_size=_LARGEST_BODY)
-        app.add_routes([web.post("/v2/job", self._post_job, name="job")])
+        """Return the application; a route's name up to its dot is the step that faults are laid on."""
+        app = web.Application(middlewares=[strikes.layer, self._said], client_max_size=_LARGEST_BODY)
+        app.add_routes(
+            [
+                web.post("/v2/job", self._post_job, name="job"),
+                web.post("/v2/job/async", self._post_async, name="job.begin"),
+                web.get("/v2/job/async/{id}/job.state.current", self._get_state, name="poll.state"),
+                web.get("/v2/job/async/{id}/job.json", self._get_job, name="poll.job"),
+                web.get("/v2/job/async/{id}/output", self._list_outputs, name="poll.outputs"),
+                web.get("/v2/job/async/{id}/output/{file}", self._get_output, name="download"),
+            ]
+        )
         return app
 
     async def stop(self) -> None:
@@ -81,50 +77,112 @@ class Prodia:
             task.cancel()
         await asyncio.gather(*self._at_work, return_exceptions=True)
 
+    @web.middleware
+    async def _said(self, request: web.Request, handler: Call) -> web.StreamResponse:
+        """Demand a token, and write every error: jobs' in multipart, the rest (unknown route, say) in plain text."""
+        try:
+            _demand_token(request)
+            return await handler(request)
+        except _Denied:
+            return error_answer(401)
+        except NoSuchType:
+            if self.habits.unknown_type == "429":
+                return error_answer(429)
+            return self._refused(JobRefused("type: unknown job type"))
+        except JobRefused as error:
+            return self._refused(error)
+        except web.HTTPException as error:
+            return error_answer(error.status)
+
     async def _post_job(self, request: web.Request) -> Answer:
         """Do a job and answer with its outputs."""
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            return error_answer(401)
-        body = await request.read()
+        job = await _job(request)
+        accept, priced = request.headers.get("Accept", ""), _priced(request)
+        # A job that has begun is done and billed even when its caller leaves, which cancels this coroutine.
+        return await asyncio.shield(self._begin(self._done(job, request, accept, priced=priced)))
+
+    async def _done(self, job: Job, request: web.Request, accept: str, *, priced: bool) -> Answer:
+        """Do a job and write its answer."""
+        faults = struck(request)
         try:
-            job = read_job(_parts(body, request.headers.get("Content-Type", "")))
-        except NoSuchType:
-            return error_answer(429)
+            done = await self._work.do(job, str(uuid.uuid4()), faults)
         except JobRefused as error:
             return self._refused(error)
-        # A job that has begun is done and billed even when its caller leaves, which cancels this coroutine.
-        accept = request.headers.get("Accept", "")
-        task = asyncio.ensure_future(self._done(job, accept, priced=request.query.get("price") == "true"))
+        return reply(done, accept, priced=priced, faults=faults)
+
+    async def _post_async(self, request: web.Request) -> Answer:
+        """Begin a job and answer at once."""
+        job = await _job(request)
+        if job.type not in self.habits.async_types:
+            raise JobRefused(f"type: {job.type} has no async form", {"type": job.type})
+        begun = self._async.create(job)
+        self._begin(self._async.do(begun, struck(request)))
+        return Answer(begun.record(priced=False), media_type="application/json", status=201)
+
+    async def _get_state(self, request: web.Request) -> Answer:
+        """Say in one word how far a job is."""
+        job = self._known(request)
+        return Answer(job.state.encode(), media_type="text/plain; charset=utf-8", shows=job.shows)
+
+    async def _get_job(self, request: web.Request) -> Answer:
+        """Return a job's record."""
+        job = self._known(request)
+        return Answer(job.record(priced=_priced(request)), media_type="application/json", shows=job.shows)
+
+    async def _list_outputs(self, request: web.Request) -> Answer:
+        """Return the names of a job's outputs."""
+        names = [file_name(number) for number in range(len(self._known(request).files))]
+        return Answer(orjson.dumps(names), media_type="application/json")
+
+    async def _get_output(self, request: web.Request) -> Answer:
+        """Return one output."""
+        files = self._known(request).files
+        named = {file_name(number): file for number, file in enumerate(files)}
+        file = named.get(request.match_info["file"])
+        if file is None:
+            raise web.HTTPNotFound
+        return Answer(file.data, media_type=file.media_type)
+
+    def _known(self, request: web.Request) -> AsyncJob:
+        """Return the job of the path, or end in 404: it never was, or is forgotten."""
+        job = self._async.get(request.match_info["id"])
+        if job is None:
+            raise web.HTTPNotFound
+        return job
+
+    def _begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Do something that goes on without its caller."""
+        task = asyncio.ensure_future(work)
         self._at_work.add(task)
         task.add_done_callback(self._at_work.discard)
-        return await asyncio.shield(task)
-
-    async def _done(self, job: Job, accept: str, *, priced: bool) -> Answer:
-        """Do a job, bill it and write its answer."""
-        started = self._clock()
-        await asyncio.sleep(self._run_seconds)
-        try:
-            picture = await self._segmenter.open(job.picture)
-            refuse_size(job, picture)
-            found = await self._segmenter.find(picture, Ask(text=job.prompt, automatic=not TYPES[job.type].prompted))
-        except BadPicture as error:
-            return self._refused(JobRefused(f"input: {error}", {"type": job.type}))
-        except JobRefused as error:
-            return self._refused(error)
-        pieces = [piece for piece in found.pieces if piece.score >= job.threshold]
-        masks = [await self._segmenter.encode(picture, piece, "png", apply_mask=False) for piece in pieces]
-        job_id = str(uuid.uuid4())
-        self._books.write(self._plan.name, job_id, client_ref=None, microusd=PRODIA_MICROUSD)
-        # The one float of money in the tree: it is Prodia's own form of a price.
-        price = {"product": TYPES[job.type].product, "dollars": PRODIA_MICROUSD / 1_000_000} if priced else None
-        record = completed(job, job_id, started=started, ended=self._clock(), price=price)
-        return _reply(record, masks, accept, job_id=job_id, by=found.by)
+        return task
 
     def _refused(self, error: JobRefused) -> Answer:
         """Answer 400 with the reason in a job record, in multipart whatever was accepted."""
-        content_type, body = write_parts((_job_part(refused(error, at=self._clock())),))
+        content_type, body = write_parts((job_part(refused(error, at=self._work.clock())),))
         return Answer(body, media_type=content_type, status=400)
+
+
+def _demand_token(request: web.Request) -> None:
+    """
+    Demand a token; any that is not empty will do.
+
+    Raises:
+        _Denied: there is none.
+    """
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if request.match_info.http_exception is None and (scheme.lower() != "bearer" or not token.strip()):
+        raise _Denied
+
+
+def _priced(request: web.Request) -> bool:
+    """Say whether the price is asked for."""
+    return request.query.get("price") == "true"
+
+
+async def _job(request: web.Request) -> Job:
+    """Read the job of a call."""
+    return read_job(_parts(await request.read(), request.headers.get("Content-Type", "")))
 
 
 def _parts(body: bytes, content_type: str) -> tuple[Part, ...]:
@@ -136,22 +194,3 @@ def _parts(body: bytes, content_type: str) -> tuple[Part, ...]:
         return read_parts(body, boundary)
     except BadMultipart as error:
         raise JobRefused(f"body: not multipart/form-data: {error}") from error
-
-
-def _job_part(record: bytes) -> Part:
-    """Return the part that holds the job record."""
-    return Part("job", "job.json", "application/json", record)
-
-
-def _reply(record: bytes, masks: list[bytes], accept: str, *, job_id: str, by: str) -> Answer:
-    """Write the answer in the form that *accept* asks for."""
-    headers = {"X-Sandbox-Masks": by}
-    wanted = accept.split(",", 1)[0].split(";", 1)[0].strip().lower()
-    if wanted == "application/json":
-        return Answer(record, media_type="application/json", headers=headers, shows=(job_id,))
-    raw = wanted.startswith("image/") or (wanted in ("", "*/*") and len(masks) == 1)
-    if raw and masks:
-        return Answer(masks[0], media_type="image/png", headers=headers, shows=(job_id,))
-    outputs = (Part("output", f"mask_{n}.png", "image/png", mask) for n, mask in enumerate(masks))
-    content_type, body = write_parts((_job_part(record), *outputs))
-    return Answer(body, media_type=content_type, headers=headers, shows=(job_id,))

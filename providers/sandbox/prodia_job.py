@@ -2,8 +2,9 @@
 What a Prodia caller may send, and the job record that comes back.
 
 Source: docs.prodia.com reference/inference, reference/price, job-types/inference-sam3-segment-v1 and the guide
-"Segmenting Images" (types, prompt of 1 to 500 characters, threshold, 256 to 2048 or 4096 pixels, 10 MB, formats); the
-npm client's own tests (errors); read 2026-11-20. Invented: the wording of picture errors, the product name, prices.
+"Segmenting Images" (types, prompt of 1 to 500 characters, threshold, 256 to 2048 or 4096 pixels, 10 MB, formats),
+reference/inference (`inference.ping.v1`), reference/async (states); the npm client's own tests (errors); read
+2026-11-20. Invented: the wording of picture errors, the product names, prices, and that a ping is free.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ from typing import Any
 
 import orjson
 
+from providers.sandbox.config import PRODIA_MICROUSD
 from providers.sandbox.multipart import Part
 from providers.sandbox.segmenting import Opened
 
 LARGEST_FILE = 10_000_000
 """Bytes: the stricter reading of "10 MB"."""
 
-_KEEP_SECONDS = 300
+KEEP_SECONDS = 300
+"""How long a job is kept after its creation."""
+
+PING = "inference.ping.v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +38,15 @@ class JobType:
     prompted: bool
     """Whether it takes a prompt and a threshold (SAM 3) or segments everything (SAM 2)."""
     max_side: int
+    """In pixels, inclusive; 0 where it takes no picture at all."""
     product: str
+    microusd: int
+    """What a completed job costs, in micro-dollars."""
 
 
-_SAM2 = JobType(prompted=False, max_side=2048, product="inference-sam2-segment")
-_SAM3 = JobType(prompted=True, max_side=4096, product="inference-sam3-segment")
+_SAM2 = JobType(prompted=False, max_side=2048, product="inference-sam2-segment", microusd=PRODIA_MICROUSD)
+_SAM3 = JobType(prompted=True, max_side=4096, product="inference-sam3-segment", microusd=PRODIA_MICROUSD)
+_PING = JobType(prompted=False, max_side=0, product="inference-ping", microusd=0)
 MIN_SIDE = 256
 
 TYPES: Mapping[str, JobType] = {
@@ -45,6 +54,7 @@ TYPES: Mapping[str, JobType] = {
     "inference.sam2.segment.v1": _SAM2,
     "inference.segment.v2": _SAM3,
     "inference.sam3.segment.v1": _SAM3,
+    PING: _PING,
 }
 
 
@@ -71,7 +81,8 @@ class Job:
     threshold: float
     config: Mapping[str, Any]
     """As the caller sent it, defaults filled in; keys that nobody knows are kept."""
-    picture: bytes = field(repr=False)
+    picture: bytes | None = field(repr=False)
+    """None where the type takes none."""
 
 
 def read_job(parts: tuple[Part, ...]) -> Job:
@@ -117,19 +128,37 @@ def refuse_size(job: Job, picture: Opened) -> None:
             raise JobRefused(f"input.{name}: maximum: got {side:,}, want {most:,}", {"type": job.type})
 
 
-def completed(job: Job, job_id: str, *, started: float, ended: float, price: Mapping[str, Any] | None) -> bytes:
-    """Return the record of a job that was done between two moments since the epoch."""
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a job's record says beside the job."""
+
+    id: str
+    started: float
+    """Seconds since the epoch, as the one below."""
+    updated: float
+    state: str = "completed"
+    microusd: int | None = None
+    """Its price in micro-dollars; None where none is told."""
+    metrics: bool = True
+    error: str | None = None
+
+
+def record(job: Job, told: Told) -> bytes:
+    """Return the record of a job."""
+    # The one float of money in the tree: it is Prodia's own form of a price.
+    price = {"product": TYPES[job.type].product, "dollars": (told.microusd or 0) / 1_000_000}
     return orjson.dumps(
         {
             "type": job.type,
-            "created_at": _moment(started),
-            "updated_at": _moment(ended),
-            "expires_at": _moment(started + _KEEP_SECONDS),
-            "id": job_id,
-            "state": {"current": "completed"},
+            "created_at": _moment(told.started),
+            "updated_at": _moment(told.updated),
+            "expires_at": _moment(told.started + KEEP_SECONDS),
+            "id": told.id,
+            "state": {"current": told.state},
             "config": job.config,
-            "metrics": {"elapsed": ended - started},
-            **({"price": price} if price is not None else {}),
+            **({"metrics": {"elapsed": told.updated - told.started}} if told.metrics else {}),
+            **({"price": price} if told.microusd is not None else {}),
+            **({"error": told.error} if told.error is not None else {}),
         }
     )
 
@@ -141,7 +170,7 @@ def refused(error: JobRefused, *, at: float) -> bytes:
             **{name: error.job[name] for name in ("type", "config") if name in error.job},
             "created_at": _moment(at),
             "updated_at": _moment(at),
-            "expires_at": _moment(at + _KEEP_SECONDS),
+            "expires_at": _moment(at + KEEP_SECONDS),
             "id": str(uuid.uuid4()),
             "state": {"current": "failed"},
             "error": str(error),
@@ -184,8 +213,10 @@ def _threshold(config: Mapping[str, Any], job: Mapping[str, Any]) -> float:
     return threshold
 
 
-def _picture(parts: tuple[Part, ...], job: Mapping[str, Any]) -> bytes:
+def _picture(parts: tuple[Part, ...], job: Mapping[str, Any]) -> bytes | None:
     """Return the one picture; the same one twice is what Prodia's client sends for a File, and is fine."""
+    if not TYPES[job["type"]].max_side:
+        return None
     files = {part.data for part in parts if part.name == "input"}
     if len(files) != 1:
         raise JobRefused(f"input: exactly one image is needed, got {len(files)}", job)

@@ -4,6 +4,7 @@ The run record as the fake Runflow writes it, in each of the readings of an outp
 Source: docs.runflow.io api-reference (fields of the run), docs.runflow.io/models/meta/sam-3/image (output schema), and
 fal's schema of the same model, whose fields Runflow's copy (image, masks, metadata, scores, boxes; boxes are normalized
 centre x, centre y, width, height); read 2026-11-20. Which of the variants the service uses is not known: all invented.
+Smart Segmentation's output is that of a sibling, runflow/smart-resize, as its users report it.
 """
 
 from __future__ import annotations
@@ -12,46 +13,31 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from functools import cache
 from typing import Any
 
-import orjson
-
 from providers.contract import Box
-from providers.sandbox.runflow_run import Artifact, Result, Run
-
-COST = "0.005"
-"""Decimal dollars, `config.RUNFLOW_MICROUSD` in the words of the run record."""
-
-MODEL_ID = str(uuid.uuid5(uuid.NAMESPACE_DNS, "meta/sam-3/image"))
-"""The record names models by a uuid. Invented."""
-
-
-class Variant(StrEnum):
-    """Where the masks of an output stand."""
-
-    MODEL_DATA = "a"
-    """`outputs` is the preview; `model_data` holds image, masks, metadata, scores and boxes."""
-    OUTPUTS_WITH_PREVIEW = "b"
-    """`outputs` is the preview and then the masks; `model_data` holds metadata, scores and boxes."""
-    OUTPUTS_ONLY = "c"
-    """`outputs` is the masks, and there is nothing else."""
-    LEGACY = "d"
-    """The output is fal's own, flat."""
-
-
-@dataclass(frozen=True, slots=True)
-class Writing:
-    """How outputs are written."""
-
-    variant: Variant = Variant.MODEL_DATA
-    json_strings: bool = False
-    """Whether the model's own fields are JSON text instead of JSON, as the older pages type them."""
-
+from providers.sandbox.answer import write_json
+from providers.sandbox.faults import Fault
+from providers.sandbox.runflow_habits import Variant, Writing
+from providers.sandbox.runflow_products import SMART, dollars
+from providers.sandbox.runflow_run import WITH_OUTPUT, Artifact, Result, Run
+from providers.sandbox.runflow_twists import has_nan, reshaped, twisted, without_masks
 
 Address = Callable[[Artifact], str]
 """Returns where an artifact can be downloaded: a freshly signed address, or a data: URI."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How runs are told to one caller."""
+
+    upstream: str
+    region: str
+    writing: Writing
+    address: Address
+    faults: tuple[Fault, ...] = ()
+    """Those that strike the telling."""
 
 
 def moment(seconds: float | None) -> str | None:
@@ -72,32 +58,33 @@ def duration_ms(run: Run) -> int | None:
     return round((run.completed_at - run.started_at) * 1000)
 
 
-def record(run: Run, *, upstream: str, region: str, writing: Writing, address: Address) -> dict[str, Any]:
-    """Return the run as JSON values."""
-    failure = run.failure
+def record(run: Run, view: View, *, status: str) -> dict[str, Any]:
+    """Return the run as JSON values, in *status*, which is its own unless a fault says otherwise."""
+    failure = run.failure if status == "failed" else None
+    found = status in WITH_OUTPUT
     return {
         "id": run.id,
-        "status_code": run.status,
+        "status_code": status,
         "source_code": "api",
         "target_type": "model",
         "target_version": None,
-        "model_id": MODEL_ID,
+        "model_id": run.request.product.id,
         "flow_id": None,
         "comfyui_workflow_id": None,
-        "org_id": organization(upstream),
+        "org_id": organization(view.upstream),
         "batch_id": None,
         "resolved_template_id": None,
         "flow_version_id": None,
         "input": shortened(run.request.echo),
-        "output": output(run, writing=writing, address=address),
+        "output": output(run, view) if found else None,
         "context": None,
         "metadata": run.request.metadata,
         "client_ref": run.request.client_ref,
         "callback_url": run.request.callback_url,
         "request_id": None,
-        "jurisdiction_code": region,
+        "jurisdiction_code": view.region,
         "created_by": None,
-        "cost": COST if run.result is not None else None,
+        "cost": dollars(run.microusd) if found else None,
         "cost_breakdown": None,
         "duration_ms": duration_ms(run),
         "nodes_total": None,
@@ -125,22 +112,58 @@ def shortened(echo: Mapping[str, Any]) -> dict[str, Any]:
     return dict(echo)
 
 
-def output(run: Run, *, writing: Writing, address: Address) -> dict[str, Any] | None:
-    """Return what a succeeded run found; None for any other."""
-    result = run.result
-    if result is None or run.status != "succeeded":
+def output(run: Run, view: View) -> dict[str, Any] | None:
+    """Return what a run found that brought something; None for any other."""
+    if run.result is None or run.status not in WITH_OUTPUT:
         return None
-    masks = [_image(mask, result, address) for mask in result.masks]
-    preview = _image(result.preview, result, address) if result.preview is not None else None
-    details = _details(run, result)
+    result = without_masks(run.result, view.faults)
+    masks = [_image(mask, result, view.address) for mask in result.masks]
+    urls = [mask["url"] for mask in masks]
+    if run.request.product is SMART:
+        entries = [{"url": url, "type": "image"} for url in urls]
+        return reshaped({"outputs": entries, "seed": None, "timing": None, "nsfw_detected": None}, urls, view.faults)
+    return reshaped(_written_output(run, result, masks, view), urls, view.faults)
+
+
+def flat(run: Run, view: View, *, texts: bool) -> dict[str, Any] | None:
+    """
+    Return the output of SAM 3 as the older generations answer it: fal's own.
+
+    Args:
+        run: a run that succeeded.
+        view: how it is told.
+        texts: whether metadata, scores and boxes are JSON text; image and masks never are, their examples read them.
+    """
+    assert run.result is not None
+    result = without_masks(run.result, view.faults)
+    masks = [_image(mask, result, view.address) for mask in result.masks]
+    details = twisted({"image": _preview(result, view.address), "masks": masks, **_details(run, result)}, view.faults)
+    if texts:
+        spared = {name: details[name] for name in ("image", "masks")}
+        details = {**_texts(details, view.faults), **spared}
+    return reshaped(details, [mask["url"] for mask in masks], view.faults)
+
+
+def _written_output(run: Run, result: Result, masks: list[dict[str, Any]], view: View) -> dict[str, Any]:
+    """Return SAM 3's output in the variant that is on."""
+    variant = view.writing.variant
+    preview = _preview(result, view.address)
     shown = [preview] if preview is not None else []
-    if writing.variant is Variant.LEGACY:
-        return _written({"image": preview, "masks": masks, **details}, writing)
-    if writing.variant is Variant.MODEL_DATA:
-        return _output(shown, _written({"image": preview, "masks": masks, **details}, writing))
-    if writing.variant is Variant.OUTPUTS_WITH_PREVIEW:
-        return _output([*shown, *masks], _written(details, writing))
-    return _output(masks, {})
+    if variant is Variant.OUTPUTS_ONLY:
+        return _output(masks, {})
+    fields = twisted({"image": preview, "masks": masks, **_details(run, result)}, view.faults)
+    if variant is Variant.OUTPUTS_WITH_PREVIEW:
+        fields = {name: value for name, value in fields.items() if name not in ("image", "masks")}
+    if view.writing.json_strings:
+        fields = _texts(fields, view.faults)
+    if variant is Variant.LEGACY:
+        return fields
+    return _output([*shown, *masks] if variant is Variant.OUTPUTS_WITH_PREVIEW else shown, fields)
+
+
+def _preview(result: Result, address: Address) -> dict[str, Any] | None:
+    """Return the preview, which is there when anything was found."""
+    return _image(result.preview, result, address) if result.preview is not None else None
 
 
 def _output(images: list[dict[str, Any]], model_data: dict[str, Any]) -> dict[str, Any]:
@@ -152,11 +175,9 @@ def _output(images: list[dict[str, Any]], model_data: dict[str, Any]) -> dict[st
     return {"outputs": entries, "model_data": model_data, "nsfw_detected": None, "seed": None, "timing": None}
 
 
-def _written(fields: dict[str, Any], writing: Writing) -> dict[str, Any]:
-    """Return fields as JSON, or each as JSON text."""
-    if not writing.json_strings:
-        return fields
-    return {name: orjson.dumps(value).decode() for name, value in fields.items()}
+def _texts(fields: Mapping[str, Any], faults: tuple[Fault, ...]) -> dict[str, Any]:
+    """Return each field as JSON text."""
+    return {name: write_json(value, nan=has_nan(faults)).decode() for name, value in fields.items()}
 
 
 def _image(artifact: Artifact, result: Result, address: Address) -> dict[str, Any]:

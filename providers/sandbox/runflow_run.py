@@ -2,9 +2,12 @@
 Runs of the fake Runflow: from queued to their end.
 
 Timing is invented (some milliseconds, settable); the statuses and their order are documented. A run is billed at the
-moment it succeeds, a failed one never. Nobody can cancel a run: the public API ships without it.
+moment it succeeds, a failed one never. Nobody but an administrator can cancel a run: the public API ships without it;
+and that neither stops the work nor gives the money back, so a run that was cancelled is billed when its work is done.
 
-Source: docs.runflow.io concepts/runs, concepts/pricing, concepts/errors; read 2026-11-20.
+Source: docs.runflow.io concepts/runs, concepts/pricing, concepts/errors, guides/cancel-a-run; read 2026-11-20. That a
+partly succeeded run is billed, and in which moment a cancelled one is, are invented; so is that Smart Segmentation
+brings one mask, the union of all that its prompt names, and no output at all where that is nothing.
 """
 
 from __future__ import annotations
@@ -13,22 +16,28 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-from providers.contract import Box
+from providers.contract import Box, Money
 from providers.sandbox.books import Books
 from providers.sandbox.choosing import Ask
-from providers.sandbox.config import RUNFLOW_MICROUSD
+from providers.sandbox.faults import Fault, Kind, find
 from providers.sandbox.pictures import PictureSource
 from providers.sandbox.runflow_input import RunInput, RunRequest
-from providers.sandbox.segmenting import BadPicture, Found, Opened, Piece, Segmenter
+from providers.sandbox.runflow_products import SMART
+from providers.sandbox.segmenting import BadPicture, Opened, Piece, Segmenter
 from providers.sandbox.shelf import Shelf
 
 _log = logging.getLogger(__name__)
 
 EXTENSIONS = {"png": "png", "webp": "webp", "jpeg": "jpg"}
+
+ENDS = frozenset({"succeeded", "partial_succeeded", "failed", "canceled", "cancelled"})
+"""The statuses in which a run stays, cancelled in either of its spellings."""
+
+WITH_OUTPUT = frozenset({"succeeded", "partial_succeeded"})
 
 MOST_RUNS = 20_000
 MOST_OUTPUT_BYTES = 512_000_000
@@ -81,6 +90,20 @@ class Run:
     completed_at: float | None = None
     result: Result | None = None
     failure: Failure | None = None
+    faults: tuple[Fault, ...] = ()
+    """Those that struck the call by which it was created: they go with it to its end."""
+    end_shown: bool = False
+    """Whether the last reading under `status_back` showed its end."""
+    ended: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    """Set once it has ended."""
+    told: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    """Set once its callback was delivered, or given up, or there is none to deliver."""
+
+    @property
+    def microusd(self) -> int:
+        """What it costs where it succeeds, in micro-dollars."""
+        price = find(self.faults, Kind.PRICE)
+        return self.request.product.microusd if price is None else Money.from_usd(price["dollars"]).microusd
 
 
 def uuid7(seconds: float) -> str:
@@ -115,18 +138,28 @@ class Runs:
         self._runs: Shelf[Run] = Shelf(most=MOST_RUNS, most_bytes=MOST_OUTPUT_BYTES)
         self._outputs: Shelf[bytes] = Shelf(most=8 * MOST_RUNS, most_bytes=MOST_OUTPUT_BYTES)
         self._at_work: set[asyncio.Task[None]] = set()
-        self.ended: Callable[[Run], Coroutine[Any, Any, None]] | None = None
+        self.tell: Callable[[Run], Coroutine[Any, Any, None]] | None = None
         """What to do with a run that has ended: deliver its callback."""
 
-    def create(self, request: RunRequest) -> Run:
-        """Queue a run and return it at once."""
+    def create(self, request: RunRequest, faults: tuple[Fault, ...] = ()) -> Run:
+        """Queue a run, whose fate *faults* decide, and return it at once."""
         now = self._clock()
-        run = Run(uuid7(now), request, now)
+        run = Run(uuid7(now), request, now, faults=faults)
         self._runs.put(run.id, run, size=len(request.input.image_url))
-        task = asyncio.get_running_loop().create_task(self._work(run))
-        self._at_work.add(task)
-        task.add_done_callback(self._at_work.discard)
+        self._begin(self._work(run))
         return run
+
+    def cancel(self, run: Run) -> bool:
+        """Say that a run is cancelled, unless it has ended: its work goes on. Return whether that changed anything."""
+        if run.status in ENDS:
+            return False
+        self._end(run, "canceled")
+        return True
+
+    def tell_again(self, run: Run) -> None:
+        """Deliver the callback of a run once more."""
+        if self.tell is not None:
+            self._begin(self.tell(run))
 
     def get(self, run_id: str) -> Run | None:
         """Return a run; None when it never was or is forgotten."""
@@ -142,6 +175,10 @@ class Runs:
                     break
         return found
 
+    def newest_first(self) -> Iterator[Run]:
+        """Go through all runs, the newest first."""
+        return self._runs.newest_first()
+
     def output(self, path: str) -> bytes | None:
         """Return an output file; None when it never was or is forgotten."""
         return self._outputs.get(path)
@@ -152,13 +189,35 @@ class Runs:
             task.cancel()
         await asyncio.gather(*self._at_work, return_exceptions=True)
 
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something beside the calls."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._at_work.add(task)
+        task.add_done_callback(self._at_work.discard)
+
     async def _work(self, run: Run) -> None:
         """Lead a run to its end."""
-        await asyncio.sleep(self._run_seconds / 3)
-        run.status = "dispatching"
-        await asyncio.sleep(self._run_seconds / 3)
-        run.status, run.started_at = "running", self._clock()
-        await asyncio.sleep(self._run_seconds / 3)
+        stuck = find(run.faults, Kind.STUCK)
+        for status in ("queued", "dispatching", "running"):
+            if run.status not in ENDS:
+                run.status = status
+            if status == "running":
+                run.started_at = self._clock()
+            if stuck is not None and stuck["status"] == status:
+                return
+            await asyncio.sleep(self._run_seconds / 3)
+        cancelled, failed = find(run.faults, Kind.CANCELLED), find(run.faults, Kind.RUN_FAILED)
+        if cancelled is not None:
+            self._end(run, cancelled["spelling"])
+        elif failed is not None:
+            told = failed.told
+            run.failure = Failure(told["failure_code"], told["failure_message"], told["failure_stage_code"])
+            self._end(run, "failed")
+        else:
+            await self._infer(run)
+
+    async def _infer(self, run: Run) -> None:
+        """Do what a run is for, and bill it."""
         try:
             run.result = await self._segment(run)
         except BadPicture as error:
@@ -166,12 +225,22 @@ class Runs:
         except Exception as error:  # noqa: BLE001 - a run must end: nobody awaits this task, its caller polls
             _log.exception("a sandbox run ended in a fault of the sandbox's own")
             run.failure = Failure("INTERNAL_ERROR", f"{type(error).__name__}: {error}", "dispatch")
-        run.completed_at = self._clock()
-        run.status = "failed" if run.failure is not None else "succeeded"
-        if run.failure is None:
-            self._books.write(self._upstream, run.id, client_ref=run.request.client_ref, microusd=RUNFLOW_MICROUSD)
-        if self.ended is not None and run.request.callback_url is not None:
-            await self.ended(run)
+        if run.failure is not None:
+            self._end(run, "failed")
+            return
+        self._books.write(self._upstream, run.id, client_ref=run.request.client_ref, microusd=run.microusd)
+        self._end(run, "succeeded" if find(run.faults, Kind.PARTIAL_SUCCEEDED) is None else "partial_succeeded")
+
+    def _end(self, run: Run, status: str) -> None:
+        """End a run that has not ended yet, and have its callback delivered; late callbacks are dropped."""
+        if run.status in ENDS:
+            return
+        run.status, run.completed_at = status, self._clock()
+        run.ended.set()
+        if self.tell is not None and run.request.callback_url is not None:
+            self._begin(self.tell(run))
+        else:
+            run.told.set()
 
     async def _segment(self, run: Run) -> Result:
         """Fetch the picture, find what is asked for and keep the files."""
@@ -179,20 +248,34 @@ class Runs:
         picture = await self._segmenter.open(await self._pictures.bring(wanted.image_url))
         _refuse_outside(wanted, picture)
         found = await self._segmenter.find(picture, Ask(text=wanted.prompt, objects=wanted.objects))
-        return await self._keep(run.id, wanted, picture, found)
-
-    async def _keep(self, run_id: str, wanted: RunInput, picture: Opened, found: Found) -> Result:
-        """Encode the masks and the preview, which is the first mask once more under a name of its own."""
+        if run.request.product is SMART:
+            found = await self._segmenter.union(picture, found)
         pieces = found.pieces[: wanted.max_masks if wanted.return_multiple_masks else 1]
+        pieces = await self._miscounted(picture, pieces, run.faults)
+        return await self._keep(run, picture, pieces, found.by)
+
+    async def _miscounted(
+        self, picture: Opened, pieces: tuple[Piece, ...], faults: tuple[Fault, ...]
+    ) -> tuple[Piece, ...]:
+        """Return as many pieces as the faults make of them."""
+        if find(faults, Kind.PARTIAL_SUCCEEDED) is not None and len(pieces) > 1:
+            pieces = pieces[:-1]
+        return await self._segmenter.miscounted(picture, pieces, faults)
+
+    async def _keep(self, run: Run, picture: Opened, pieces: tuple[Piece, ...], by: str) -> Result:
+        """Encode the masks and the preview, which is the first mask once more under a name of its own."""
+        wanted = run.request.input
         masks = tuple(
-            [await self._artifact(run_id, f"mask_{n}", wanted, picture, piece) for n, piece in enumerate(pieces)]
+            [await self._artifact(run.id, f"mask_{n}", wanted, picture, piece) for n, piece in enumerate(pieces)]
         )
-        preview = await self._artifact(run_id, "preview", wanted, picture, pieces[0]) if pieces else None
-        return Result(picture.width, picture.height, masks, preview, found.by)
+        preview = await self._artifact(run.id, "preview", wanted, picture, pieces[0]) if pieces else None
+        return Result(picture.width, picture.height, masks, preview, by)
 
     async def _artifact(self, run_id: str, name: str, wanted: RunInput, picture: Opened, piece: Piece) -> Artifact:
         """Keep one file."""
-        data = await self._segmenter.encode(picture, piece, wanted.output_format, apply_mask=wanted.apply_mask)
+        data = await self._segmenter.encode(
+            picture, piece, wanted.output_format, apply_mask=wanted.apply_mask, inverted=wanted.inverted
+        )
         path = f"/outputs/{run_id}/{name}.{EXTENSIONS[wanted.output_format]}"
         self._outputs.put(path, data, size=len(data))
         return Artifact(path, f"image/{wanted.output_format}", len(data), piece.score, piece.mask.box)

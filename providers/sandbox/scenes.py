@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cache
 
 import cv2
 import numpy as np
@@ -80,8 +81,9 @@ def names(text: str, name: str) -> bool:
     return False
 
 
+@cache
 def paint_scenes() -> tuple[Scene, ...]:
-    """Paint all scenes; the same pixels every time. Takes some tens of milliseconds: not for the event loop."""
+    """Paint all scenes, once a process. Takes a tenth of a second the first time: not for the event loop."""
     return _shapes(), _shoes(), _desk(), _crowd(), _street()
 
 
@@ -149,6 +151,7 @@ class _Canvas:
         )
         written, png = cv2.imencode(".png", self._rgb[:, :, ::-1])
         assert written
+        self._rgb.setflags(write=False)  # every sandbox of the process shows the same
         return Scene(name, self._rgb, png.tobytes(), objects)
 
 

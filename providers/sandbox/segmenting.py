@@ -20,10 +20,15 @@ from PIL import Image
 from providers.contract import Mask, Workers
 from providers.sandbox.bench import Flights
 from providers.sandbox.choosing import Ask, Engine, chosen, segments
+from providers.sandbox.faults import Fault, Kind, MaskForm, find
+from providers.sandbox.mask_files import reformed
 from providers.sandbox.scenes import Rgb, Scene, pixels_digest
 from providers.sandbox.shelf import Shelf
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
+
+_REFORMED_PIXELS = 1_000_000
+"""About what a mask file holds that is asked for in another form; its true size is known in the worker only."""
 
 _MOST_PIXELS = 64_000_000
 """Larger pictures are refused before they are decoded. Invented: no provider names a number of pixels."""
@@ -75,6 +80,7 @@ class Segmenter:
         self._recognising: Flights[tuple[int, int, Scene | None]] = Flights()
         self._encoding: Flights[bytes] = Flights()
         self._encoded: Shelf[bytes] = Shelf(most=2_000, most_bytes=64_000_000)
+        self._reformed: Shelf[tuple[str, bytes]] = Shelf(most=1_000, most_bytes=32_000_000)
 
     async def open(self, data: bytes) -> Opened:
         """
@@ -109,7 +115,50 @@ class Segmenter:
         )
         return Found(tuple(Piece(mask, score(rank), None) for rank, mask in enumerate(masks)), "classic")
 
-    async def encode(self, picture: Opened, piece: Piece, output_format: str, *, apply_mask: bool) -> bytes:
+    async def union(self, picture: Opened, found: Found) -> Found:
+        """Return all pieces together as one; nothing where there is none."""
+        if len(found.pieces) < 2:
+            return found
+        first = found.pieces[0]
+        keys = [piece.key.rpartition("/")[2] for piece in found.pieces if piece.key]
+        key = f"{first.key}+{'+'.join(keys[1:])}" if first.key else None
+        mask = await self._workers.run(
+            lambda: _united([piece.mask for piece in found.pieces]), pixels=picture.width * picture.height
+        )
+        return Found((Piece(mask, first.score, key),), found.by)
+
+    async def miscounted(
+        self, picture: Opened, pieces: tuple[Piece, ...], faults: tuple[Fault, ...]
+    ) -> tuple[Piece, ...]:
+        """Return as many pieces as the faults make of them; of nothing nothing can be made."""
+        if find(faults, Kind.DUPLICATE_MASKS) is not None:
+            pieces = tuple(piece for piece in pieces for _ in range(2))
+        many = find(faults, Kind.TOO_MANY_MASKS)
+        if many is None or not pieces:
+            return pieces
+        most: int = many["count"]
+        further = [await self._shifted(picture, pieces[n % len(pieces)], n) for n in range(len(pieces), most)]
+        return (*pieces[:most], *further)
+
+    async def _shifted(self, picture: Opened, piece: Piece, pixels: int) -> Piece:
+        """Return a piece whose mask lies some pixels further to the right, what leaves there coming in on the left."""
+        mask = await self._workers.run(
+            lambda: Mask.from_bitmap(np.roll(piece.mask.bitmap, pixels, axis=1)), pixels=picture.width * picture.height
+        )
+        return Piece(mask, score(pixels), f"{piece.key}>{pixels}" if piece.key else None)
+
+    async def reform(self, data: bytes, form: MaskForm) -> tuple[str, bytes]:
+        """Return media type and file of an encoded mask in another form."""
+        key = f"{blake3(data).hexdigest()}.{form}"
+        kept = self._reformed.get(key)
+        if kept is None:
+            kept = await self._workers.run(lambda: reformed(data, form), pixels=_REFORMED_PIXELS)
+            self._reformed.put(key, kept, size=len(kept[1]))
+        return kept
+
+    async def encode(
+        self, picture: Opened, piece: Piece, output_format: str, *, apply_mask: bool, inverted: bool = False
+    ) -> bytes:
         """
         Return the file of one mask.
 
@@ -118,15 +167,17 @@ class Segmenter:
             piece: the mask.
             output_format: `png`, `webp` (lossless) or `jpeg`.
             apply_mask: the picture cut out by the mask, with alpha where the format has it, instead of the mask.
+            inverted: black where the object is.
         """
-        key = f"{piece.key}.{output_format}.{apply_mask}" if piece.key else None
+        cut = "cut" if apply_mask else "inverted" if inverted else "plain"
+        key = f"{piece.key}.{output_format}.{cut}" if piece.key else None
         kept = self._encoded.get(key) if key else None
         if kept is not None:
             return kept
         area = picture.width * picture.height
 
         def work() -> Coroutine[Any, Any, bytes]:
-            return self._workers.run(lambda: _encoded(picture, piece.mask, output_format, apply_mask), pixels=area)
+            return self._workers.run(lambda: _encoded(picture, piece.mask, output_format, cut), pixels=area)
 
         if key is None:
             return await work()
@@ -194,10 +245,20 @@ _ENCODINGS: dict[str, tuple[str, list[int]]] = {
 }
 
 
-def _encoded(picture: Opened, mask: Mask, output_format: str, apply_mask: bool) -> bytes:  # noqa: FBT001 - called here
-    """Return the file of a mask: 8-bit grey with 0 and 255, or the picture cut out by it."""
+def _united(masks: Sequence[Mask]) -> Mask:
+    """Return the pixels of any of some masks of one size."""
+    together = np.zeros(masks[0].size, np.uint8)
+    for mask in masks:
+        together |= mask.bitmap
+    return Mask.from_bitmap(together)
+
+
+def _encoded(picture: Opened, mask: Mask, output_format: str, cut: str) -> bytes:
+    """Return the file of a mask: 8-bit grey with 0 and 255, plain or inverted, or the picture cut out by it."""
     pixels = mask.bitmap * np.uint8(255)
-    if apply_mask:
+    if cut == "inverted":
+        pixels = np.uint8(255) - pixels
+    if cut == "cut":
         rgb = picture.scene.rgb if picture.scene is not None else decode(picture.data)
         bgr = rgb[:, :, ::-1] * mask.bitmap[:, :, None]
         pixels = bgr if output_format == "jpeg" else np.dstack((bgr, pixels))

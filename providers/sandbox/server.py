@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -13,18 +12,15 @@ from aiohttp import web
 from providers.contract import Workers
 from providers.local.classic import ClassicEngine
 from providers.sandbox import prodia, runflow, runflow_errors
-from providers.sandbox.assets import Assets
 from providers.sandbox.bench import Bench
 from providers.sandbox.books import Books
-from providers.sandbox.callbacks import Callbacks
 from providers.sandbox.config import CONTROL, UPSTREAMS, UpstreamPlan, ports
 from providers.sandbox.control import Control
 from providers.sandbox.faults import Steps
-from providers.sandbox.pictures import PictureSource
-from providers.sandbox.runflow_run import Runs
+from providers.sandbox.prodia_work import Work
+from providers.sandbox.region import Region
 from providers.sandbox.scenes import paint_scenes
 from providers.sandbox.segmenting import Segmenter
-from providers.sandbox.signing import Signer
 from providers.sandbox.strikes import ErrorAnswer, Strikes
 from providers.sandbox.upstream import Listener, Upstream, seeded
 
@@ -43,7 +39,8 @@ class Sandbox:
         self._random_seed = random_seed
         self._books = Books(clock)
         self._upstreams: dict[str, Upstream] = {}
-        self._runflows: dict[str, runflow.Runflow] = {}
+        self._regions: dict[str, Region] = {}
+        self._prodias: dict[str, prodia.Prodia] = {}
         self._control: Listener | None = None
         self._open = AsyncExitStack()
 
@@ -113,7 +110,9 @@ class Sandbox:
                 await self._start_runflow(plan, (host, port), segmenter, session, run_seconds, output_seconds)
             else:
                 await self._start_prodia(plan, (host, port), segmenter, run_seconds)
-        control = Control(upstreams=self._upstreams, runflows=self._runflows, scenes=scenes, books=self._books)
+        control = Control(
+            upstreams=self._upstreams, regions=self._regions, prodias=self._prodias, scenes=scenes, books=self._books
+        )
         self._control = Listener(CONTROL, control.app())
         self._open.push_async_callback(self._control.stop)
         await self._control.start(host, wanted[0])
@@ -128,39 +127,31 @@ class Sandbox:
         output_seconds: int,
     ) -> None:
         """Start one region of Runflow."""
-        signer = Signer(os.urandom(32), self._clock)
-        assets = Assets(signer, self._clock)
-        runs = Runs(
-            plan.name,
+        region = Region(
+            plan,
             segmenter=segmenter,
-            pictures=PictureSource(assets, session),
+            session=session,
             books=self._books,
             clock=self._clock,
             run_seconds=run_seconds,
-        )
-        self._open.push_async_callback(runs.stop)
-        region = runflow.Runflow(
-            plan,
-            runs=runs,
-            assets=assets,
-            signer=signer,
-            books=self._books,
-            clock=self._clock,
             output_seconds=output_seconds,
+            base=lambda: self.upstreams[plan.name],
         )
+        self._open.push_async_callback(region.runs.stop)
         strikes = self._strikes(plan, runflow_errors.error_answer)
-        upstream = await self._listen(plan, address, runflow.STEPS, strikes, region.app(strikes))
-        runs.ended = Callbacks(region, session, upstream.base_url(self._host)).deliver
-        self._runflows[plan.name] = region
+        await self._listen(plan, address, runflow.STEPS, strikes, region.app(strikes))
+        self._regions[plan.name] = region
 
     async def _start_prodia(
         self, plan: UpstreamPlan, address: tuple[str, int], segmenter: Segmenter, run_seconds: float
     ) -> None:
         """Start Prodia."""
-        jobs = prodia.Prodia(plan, segmenter=segmenter, books=self._books, clock=self._clock, run_seconds=run_seconds)
+        work = Work(plan, segmenter=segmenter, books=self._books, clock=self._clock, run_seconds=run_seconds)
+        jobs = prodia.Prodia(work)
         self._open.push_async_callback(jobs.stop)
         strikes = self._strikes(plan, prodia.error_answer)
         await self._listen(plan, address, prodia.STEPS, strikes, jobs.app(strikes))
+        self._prodias[plan.name] = jobs
 
     def _strikes(self, plan: UpstreamPlan, error_answer: ErrorAnswer) -> Strikes:
         """Return the fault layer of one upstream."""
@@ -174,11 +165,9 @@ class Sandbox:
 
     async def _listen(
         self, plan: UpstreamPlan, address: tuple[str, int], steps: Steps, strikes: Strikes, app: web.Application
-    ) -> Upstream:
+    ) -> None:
         """Put one upstream on its port."""
         listener = Listener(plan.name, app)
         self._open.push_async_callback(listener.stop)
         await listener.start(*address)
-        upstream = Upstream(plan, steps, listener, strikes)
-        self._upstreams[plan.name] = upstream
-        return upstream
+        self._upstreams[plan.name] = Upstream(plan, steps, listener, strikes)

@@ -48,9 +48,9 @@ class Signer:
         self._secret = secret
         self._clock = clock
 
-    def url(self, base: str, path: str, *, seconds: int) -> str:
-        """Return the address of *path* under *base* that is good for *seconds*."""
-        date = datetime.fromtimestamp(self._clock(), UTC).strftime(_DATE)
+    def url(self, base: str, path: str, *, seconds: int, age: int = 0) -> str:
+        """Return the address of *path* under *base* that is good for *seconds*, signed *age* seconds ago."""
+        date = datetime.fromtimestamp(self._clock() - age, UTC).strftime(_DATE)
         signature = self._signature(path, date, str(seconds))
         return (
             f"{base}{quote(path)}?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date={date}&X-Amz-Expires={seconds}"

@@ -134,7 +134,7 @@ class Upstream:
 
     async def strike(self, faults: tuple[Fault, ...]) -> None:
         """Put *faults* in the place of those that were on; none heals."""
-        self._strikes.faults = faults
+        self._strikes.put(faults)
         if any(fault.kind is Kind.REFUSE for fault in faults):
             await self.listener.shut()
         else:

@@ -67,6 +67,10 @@ class Control:
             assert answer.status == status, await answer.text()
             return await answer.json()
 
+    async def habits(self, upstream: str, **habits: Any) -> Any:
+        """Switch how an upstream behaves where its documents are silent."""
+        return await self.put(f"/upstreams/{upstream}/habits", habits)
+
     async def strike(self, upstream: str, fault: Any) -> None:
         """Switch faults on."""
         await self.put(f"/upstreams/{upstream}/fault", fault)
@@ -111,10 +115,16 @@ class RunflowClient:
             return await answer.json()
 
     async def get(self, path: str, *, status: int = 200) -> Any:
-        """Read JSON."""
+        """Read JSON; NaN is read as such."""
         async with self.session.get(self.url + path, headers=HEADERS) as answer:
             assert answer.status == status, await answer.text()
             return await answer.json()
+
+    async def smart(self, image_url: str, prompt: str, *, status: int = 201) -> dict[str, Any]:
+        """Run Smart Segmentation to its end."""
+        value = {"input": {"image_url": image_url, "prompt": prompt}}
+        answer = await self.post("/v1/models/runflow/smart-segmentation/runs", value, status=status)
+        return await self.finished(answer["id"]) if status == 201 else answer
 
     async def create(self, image_url: str, **fields: Any) -> dict[str, Any]:
         """Create a run that answers with plain masks unless told otherwise."""
@@ -127,7 +137,7 @@ class RunflowClient:
         """Poll a run to its end."""
         while True:
             run = await self.get(f"/v1/runs/{run_id}")
-            if run["status_code"] in ("succeeded", "failed"):
+            if run["status_code"] not in ("queued", "dispatching", "running"):
                 return run
             await asyncio.sleep(0.002)
 

@@ -16,6 +16,7 @@ import yaml
 from providers.contract import Money
 from providers.sandbox import PortTaken, Sandbox, gateway_config
 from providers.sandbox.config import PRODIA_MICROUSD, RUNFLOW_MICROUSD
+from providers.sandbox.faults import Kind
 from providers.workers import ThreadWorkers
 
 
@@ -55,15 +56,15 @@ async def test_addresses_follow_the_host_by_which_the_sandbox_was_reached(sandbo
 
 
 async def test_faults_are_listed_with_their_fields(control: Any) -> None:
-    """All kinds are listed, each with what it is told."""
+    """All kinds are listed, each with what it is told, where it can be put, and its source or that it is invented."""
     faults = {fault["kind"]: fault for fault in (await control.get("/faults"))["faults"]}
-    assert set(faults) == {
-        *("status", "latency", "drip", "reset_before", "reset_after", "cut_body", "bad_json", "bad_png"),
-        *("bad_multipart", "wrong_type", "lost_answer", "throttle", "refuse"),
-    }
-    assert set(faults["status"]["fields"]) == {"status", "body", "share", "on"}
+    assert set(faults) == set(Kind)
+    assert set(faults["status"]["fields"]) == {"status", "body", "share", "on", "times"}
     assert faults["refuse"]["fields"] == {}
-    assert (faults["lost_answer"]["billed"], faults["reset_before"]["billed"]) == (True, False)
+    assert [faults[kind]["billed"] for kind in ("lost_answer", "reset_before", "run_failed")] == [True, False, False]
+    assert (faults["stuck"]["upstreams"], faults["parts"]["upstreams"]) == (["runflow-eu", "runflow-us"], ["prodia"])
+    assert (faults["stuck"]["source"], faults["run_failed"]["source"][:15]) == ("invented", "docs.runflow.io")
+    assert all(fault["means"].endswith(".") and fault["source"] for fault in faults.values())
 
 
 async def test_a_fault_can_be_read_back(control: Any) -> None:
