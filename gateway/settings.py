@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from providers.contract import Money, PriceUnit
 
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,255}(/[A-Za-z0-9._~-]+){0,16}")
 PORT = re.compile(r"[0-9]{1,5}")
 
 #: Pillow takes no larger picture: twice its `MAX_IMAGE_PIXELS`, which is the whole process's.
@@ -101,6 +102,10 @@ class DeploymentSettings(Section):
     price: PriceSettings | None = None
     """None: the provider's list price; where it publishes none, the deployment takes no traffic."""
     options: dict[str, str | int | float | bool] = {}
+    callback_secrets: tuple[Annotated[str, StringConstraints(min_length=8, max_length=500)], ...] = Field(
+        default=(), repr=False
+    )
+    """What the provider signs its callbacks with; any one of them fits, so that they can be rotated."""
 
 
 class FetchSettings(Section):
@@ -159,14 +164,36 @@ class LimitSettings(Section):
     """How long after a request's deadline an open reservation is taken for abandoned."""
 
 
+class ReconcileSettings(Section):
+    """When providers are asked what became of attempts on hold."""
+
+    every_seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    """Between two rounds; one attempt is asked about ever more rarely, at last once an hour."""
+    first_seconds: Annotated[float, Field(ge=0, le=86_400)] = 10.0
+    """From the hold to the first question."""
+    absent_seconds: Annotated[float, Field(ge=0, le=7 * 86_400)] = 300.0
+    """From the hold until an attempt that the provider knows nothing of counts as never made."""
+
+
 class FileSettings(Section):
     """The configuration file."""
 
+    public_url: str = ""
+    """Where providers reach this gateway, as https://maskgate.example.com; empty where they cannot: no callbacks."""
     deployments: tuple[DeploymentSettings, ...] | None = None
     fetch: FetchSettings = FetchSettings()
     cache: CacheSettings = CacheSettings()
     access: AccessSettings = AccessSettings()
     limits: LimitSettings = LimitSettings()
+    reconcile: ReconcileSettings = ReconcileSettings()
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_public(cls, url: str) -> str:
+        """Refuse what no path can be appended to."""
+        if url and not PUBLIC_URL.fullmatch(url):
+            raise ValueError("write it as https://host or https://host/path, without a trailing slash, query or user")
+        return url
 
     @field_validator("deployments")
     @classmethod
@@ -272,6 +299,18 @@ def settings_from_yaml(text: str, *, environ: Mapping[str, str], source: str = "
     return _with_environment(file, environ)
 
 
+def _public_url(file: FileSettings, environ: Mapping[str, str]) -> str:
+    """Return where providers reach this gateway: the environment's word before the file's."""
+    url = environ.get("MASKGATE_PUBLIC_URL")
+    if not url:
+        return file.public_url
+    try:
+        return FileSettings(public_url=url).public_url
+    except ValidationError as error:
+        problem = ConfigProblem("", None, None, _sentence(dict(error.errors(include_url=False)[0])))
+        raise SettingsError([problem], source="MASKGATE_PUBLIC_URL") from error
+
+
 def _not_yaml(error: Exception) -> ConfigProblem:
     """Say where a file is no YAML, if that is known."""
     mark: yaml.Mark | None = getattr(error, "problem_mark", None)
@@ -282,7 +321,8 @@ def _not_yaml(error: Exception) -> ConfigProblem:
 def _with_environment(file: FileSettings, environ: Mapping[str, str]) -> Settings:
     """Add what the environment alone says."""
     return Settings(
-        **{name: getattr(file, name) for name in FileSettings.model_fields},
+        **{name: getattr(file, name) for name in FileSettings.model_fields if name != "public_url"},
+        public_url=_public_url(file, environ),
         environ=dict(environ) if file.deployments is None else {},
         state_dir=Path(environ.get("MASKGATE_STATE_DIR") or ".maskgate"),
         database_url=environ.get("MASKGATE_DATABASE_URL", ""),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 #: Longest wait that is believed, in seconds; ten years in this header are a mistake of somebody's arithmetic.
@@ -63,8 +64,13 @@ def retry_after_of(headers: Mapping[str, str], *, now: float) -> float | None:
 
 
 def _moment(text: str) -> float | None:
-    """Return an HTTP date as seconds since 1970; None where it is none."""
+    """
+    Return an HTTP date as seconds since 1970; None where it is none.
+
+    One without a zone, as C's asctime writes it, is in GMT: RFC 9110, section 5.6.7.
+    """
     try:
-        return parsedate_to_datetime(text).timestamp()
+        moment = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None

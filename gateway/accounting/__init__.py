@@ -1,21 +1,28 @@
 """What calls cost, who owes it, and that no micro-dollar is lost or spent twice."""
 
+from gateway.accounting.holds import HeldAttempt
 from gateway.accounting.ledger import Attempt, AttemptRefused, Ledger
 from gateway.accounting.pricing import Charge, Price, charge, most
+from gateway.accounting.reconciling import Account, Cadence, Reconciler, Result
 from gateway.accounting.reports import By, Tally, UsageLine, UsageQuery, UsageReport
 from gateway.accounting.reservation import AlreadyResolved, Reservation
 from gateway.store import LedgerUnavailable
 
 __all__ = [
+    "Account",
     "AlreadyResolved",
     "Attempt",
     "AttemptRefused",
     "By",
+    "Cadence",
     "Charge",
+    "HeldAttempt",
     "Ledger",
     "LedgerUnavailable",
     "Price",
+    "Reconciler",
     "Reservation",
+    "Result",
     "Tally",
     "UsageLine",
     "UsageQuery",

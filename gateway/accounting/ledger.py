@@ -3,7 +3,7 @@ The ledger: a reservation before money can be spent, and one ending for each.
 
     reserve -> settle     the provider answered: this is the charge
             -> release    provably not charged
-            -> hold       nobody knows: kept until reconciled
+            -> hold       nobody knows: kept until reconciled  -> settle | release
 
 Why a reservation for each attempt and not for each request: when one attempt is lost and the next one answers, both may
 be billed. `reserve` returns only when the reservation is on disk. An ending never fails: when the database is gone, the
@@ -21,10 +21,12 @@ from functools import partial
 import orjson
 from sqlalchemy import select
 
+from gateway.accounting.holds import HeldAttempt, held_attempts
 from gateway.accounting.reports import UsageQuery, UsageReport, read_usage
-from gateway.accounting.reservation import Reservation
+from gateway.accounting.reservation import Reservation, storable
 from gateway.accounting.sweeping import OpenAttempt, open_since
 from gateway.store import (
+    RESOLVED,
     BoundedDatabase,
     Database,
     Entry,
@@ -35,7 +37,7 @@ from gateway.store import (
     Verdict,
     open_database,
 )
-from providers.contract import LARGEST_MICROUSD, Clock, Money
+from providers.contract import LARGEST_MICROUSD, NOTHING, Clock, Money
 
 _MICROS = 1_000_000
 #: A sweep looks back this far behind the last one, for entries that were committed late.
@@ -101,6 +103,8 @@ class Ledger:
         self._wall = wall
         self._swept_until = 0
         self._sweeping = asyncio.Lock()
+        self.new_hold = asyncio.Event()
+        """Set when an attempt is put on hold here; whoever waits for it clears it."""
         self.journal = Journal(database, clock=clock, sleep=sleep)
         self.keys = Keys(database, wall)
 
@@ -136,7 +140,7 @@ class Ledger:
             raise
         if verdict is not Verdict.WRITTEN:
             raise AttemptRefused(f"the ledger does not take attempt {attempt.attempt_id!r}: it is {verdict}")
-        return Reservation(self.journal, attempt.attempt_id, amount, wall=self._wall)
+        return Reservation(self.journal, attempt.attempt_id, amount, wall=self._wall, on_hold=self.new_hold.set)
 
     def _opening(self, attempt: Attempt, amount: Money, expires_in: float) -> Entry:
         at = round(self._wall() * _MICROS)
@@ -199,8 +203,71 @@ class Ledger:
             verdicts = await asyncio.gather(*(self.journal.commit(hold) for hold in holds))
             held += sum(verdict is Verdict.WRITTEN for verdict in verdicts)
             since = page.next_since
+        if held:
+            self.new_hold.set()
         self._swept_until = max(self._swept_until, swept_until)
         return held
+
+    async def held(self, most: int, *, before: int | None = None) -> list[HeldAttempt]:
+        """
+        Return the newest attempts on hold.
+
+        Args:
+            most: how many.
+            before: those alone whose `hold` is below this one.
+
+        Raises:
+            LedgerUnavailable: the database is out of reach.
+        """
+        return await self._database.read(partial(held_attempts, most=most, before=before))
+
+    async def settle_held(
+        self, held: HeldAttempt, *, charge: Money, cost: Money, reported: Money | None, upstream_ref: str | None
+    ) -> Verdict:
+        """
+        Charge the tenant for an attempt on hold: the provider has billed it.
+
+        Returns:
+            `WRITTEN`, or `CLASHED` where it was resolved before: an attempt is resolved once.
+
+        Raises:
+            LedgerUnavailable: it is not written; or, where `certain` is false, nobody knows.
+        """
+        figure = None if reported is None else reported.microusd
+        return await self._resolve(held, Kind.SETTLE, charge, cost, reported=figure, upstream_ref=upstream_ref)
+
+    async def release_held(self, held: HeldAttempt, *, reason: str) -> Verdict:
+        """
+        Give the money of an attempt on hold back: the provider has not billed it; see `settle_held`.
+
+        Raises:
+            LedgerUnavailable: it is not written; or, where `certain` is false, nobody knows.
+        """
+        return await self._resolve(held, Kind.RELEASE, NOTHING, NOTHING, reason=reason)
+
+    async def _resolve(
+        self,
+        held: HeldAttempt,
+        kind: Kind,
+        amount: Money,
+        cost: Money,
+        *,
+        reported: int | None = None,
+        upstream_ref: str | None = None,
+        reason: str | None = None,
+    ) -> Verdict:
+        entry = Entry(
+            attempt_id=held.attempt_id,
+            phase=RESOLVED,
+            kind=kind.value,
+            amount_microusd=amount.microusd,
+            cost_microusd=cost.microusd,
+            reported_microusd=reported,
+            upstream_ref=storable(upstream_ref) or None if upstream_ref else None,
+            reason=reason,
+            at=round(self._wall() * _MICROS),
+        )
+        return await self.journal.commit(entry)
 
     async def usage(self, query: UsageQuery) -> UsageReport:
         """

@@ -29,11 +29,29 @@ class AlreadyResolved(Exception):
 class Reservation:
     """Money set aside for one attempt. Ends once; each way to end it returns when that is on disk, or parked."""
 
-    __slots__ = ("_ended_as", "_journal", "_wall", "amount", "attempt_id")
+    __slots__ = ("_ended_as", "_journal", "_on_hold", "_wall", "amount", "attempt_id")
 
-    def __init__(self, journal: Journal, attempt_id: str, amount: Money, *, wall: Callable[[], float]) -> None:
-        """Stand for a reservation that is on disk; `Ledger.reserve` makes them."""
+    def __init__(
+        self,
+        journal: Journal,
+        attempt_id: str,
+        amount: Money,
+        *,
+        wall: Callable[[], float],
+        on_hold: Callable[[], None],
+    ) -> None:
+        """
+        Stand for a reservation that is on disk; `Ledger.reserve` makes them.
+
+        Args:
+            journal: what its ending is written to.
+            attempt_id: of the attempt.
+            amount: what was reserved.
+            wall: seconds since 1970, UTC.
+            on_hold: called when it has ended in a hold.
+        """
         self._journal = journal
+        self._on_hold = on_hold
         self.attempt_id = attempt_id
         self._wall = wall
         self._ended_as: Kind | None = None
@@ -78,6 +96,7 @@ class Reservation:
             AlreadyResolved: the reservation has ended before.
         """
         await self._end(Kind.HOLD, self.amount, self.amount, reason=reason, upstream_ref=upstream_ref)
+        self._on_hold()
 
     async def __aenter__(self) -> Self:
         """Enter the block that the reservation pays for."""
@@ -109,8 +128,8 @@ class Reservation:
             amount_microusd=amount.microusd,
             cost_microusd=cost.microusd,
             reported_microusd=reported,
-            upstream_ref=_storable(upstream_ref) or None if upstream_ref else None,
-            reason=None if reason is None else _storable(reason),
+            upstream_ref=storable(upstream_ref) or None if upstream_ref else None,
+            reason=None if reason is None else storable(reason),
             at=round(self._wall() * _MICROS),
         )
         self._ended_as = kind
@@ -120,6 +139,6 @@ class Reservation:
             _log.error("the ending of attempt %s is refused as %s: %s", self.attempt_id, verdict, entry)
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Return a text from outside as every database takes it: printable and not too long."""
     return "".join(character for character in text[:_LONGEST_TEXT] if character.isprintable())

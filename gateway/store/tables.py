@@ -91,6 +91,14 @@ Index(
     postgresql_where=text("phase = 0"),
 )
 
+#: Reconciliation walks the holds.
+Index(
+    "entries_held",
+    entries.c.id,
+    sqlite_where=text("phase = 1 AND kind = 'hold'"),
+    postgresql_where=text("phase = 1 AND kind = 'hold'"),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,

@@ -74,6 +74,18 @@ class Metrics:
             ["deployment"],
             registry=self._registry,
         )
+        self._reconciled = Counter(
+            "maskgate_reconciliations",
+            "Questions about attempts on hold, by what came of them",
+            ["deployment", "result"],
+            registry=self._registry,
+        )
+        self._callbacks = Counter(
+            "maskgate_callbacks",
+            "Callbacks of upstreams, by what became of them",
+            ["deployment", "notice"],
+            registry=self._registry,
+        )
         self._saved = Counter("maskgate_saved_micros", "Micro-dollars that the cache saved", registry=self._registry)
         self._open = Gauge(
             "maskgate_deployment_open",
@@ -129,6 +141,16 @@ class Metrics:
     def shared_cache(self, result: str) -> None:
         """Count a look into the cache in Redis, or a write to it."""
         self._shared_cache.labels(result).inc()
+
+    def reconciled(self, deployment: str, provider: str, result: str, *, charged: int) -> None:
+        """Count a question about an attempt on hold, and the micro-dollars charged for it after all."""
+        self._reconciled.labels(deployment, result).inc()
+        if charged:
+            self._spend.labels(provider).inc(charged)
+
+    def callback(self, deployment: str, notice: str) -> None:
+        """Count a callback to a deployment's address."""
+        self._callbacks.labels(deployment, notice).inc()
 
     def drifted(self, deployment: str, microusd: int) -> None:
         """Count the difference between reported and list price."""

@@ -23,6 +23,10 @@ from providers.contract.errors import (
     ProviderUnanswered,
     ProviderUnreachable,
 )
+from providers.contract.finding import (
+    Fate,
+    Found,
+)
 from providers.contract.mask import (
     Bitmap,
     Mask,
@@ -33,6 +37,10 @@ from providers.contract.money import (
     MICROS_PER_USD,
     NOTHING,
     Money,
+)
+from providers.contract.notice import (
+    Notice,
+    Notified,
 )
 from providers.contract.picture import (
     Picture,
@@ -83,12 +91,14 @@ __all__ = [
     "Deployment",
     "ExemplarBox",
     "ExemplarsPrompt",
+    "Fate",
     "FetchError",
     "FetchFailed",
     "FetchForbidden",
     "FetchTooLarge",
     "Fetched",
     "Fetcher",
+    "Found",
     "Instance",
     "Limits",
     "ListPrice",
@@ -96,6 +106,8 @@ __all__ = [
     "Means",
     "Model",
     "Money",
+    "Notice",
+    "Notified",
     "ObjectPrompt",
     "Outcome",
     "Picture",

@@ -122,3 +122,7 @@ class Deployment:
     credential: Secret = field(default_factory=lambda: Secret(""))
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     """The provider's own settings; each adapter documents and checks its own (`Provider.check`)."""
+    callback_url: str = ""
+    """Where the upstream may say that work has ended; empty where the gateway has no public address."""
+    callback_secrets: tuple[Secret, ...] = ()
+    """What callbacks are signed with, any one of them; none where callbacks come unsigned."""

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from providers.contract.deadline import Clock, Deadline
 from providers.contract.deployment import Deployment, Model
+from providers.contract.finding import Found
 from providers.contract.segmentation import Question, Segmentation, Usage
 
 T = TypeVar("T")
@@ -59,6 +60,23 @@ class Provider(Protocol):
 
         Raises:
             ProviderError: there is no segmentation; `elsewhere` and `may_have_charged` say what follows.
+        """
+        ...
+
+    async def look_up(
+        self, deployment: Deployment, *, attempt_id: str, upstream_ref: str | None, deadline: Deadline
+    ) -> Found:
+        """
+        Say what became of an attempt that ended in doubt. Costs nothing, and may be asked any number of times.
+
+        Args:
+            deployment: where the attempt was made.
+            attempt_id: our name for it, as `segment` was given it.
+            upstream_ref: the provider's name for it, where one came back before the answer was lost.
+            deadline: when to give up.
+
+        Raises:
+            ProviderError: no word of it now; ask again later.
         """
         ...
 

@@ -12,10 +12,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 from providers.contract import (
     Deadline,
     Deployment,
+    Fate,
+    Found,
     Means,
     Model,
     ProviderFailed,
@@ -26,13 +29,26 @@ from providers.contract import (
     Usage,
 )
 from providers.decoding import decoded
-from providers.deployment_checks import check_http_deployment
-from providers.prodia.catalogue import ENDPOINT, MODELS, SAM3
+from providers.deployment_checks import OptionRule, check_http_deployment
+from providers.masks import UnreadableMask
+from providers.prodia.catalogue import ENDPOINT, MODELS, MOST_MASKS, SAM2, SAM3
+from providers.prodia.multipart import MOST_PARTS
+from providers.prodia.reading import read_masks
 from providers.prodia.translate import to_error, to_job, to_job_error, to_segmentation
 from providers.prodia.wire import Answer, job_body, read_answer
 
 #: Largest answer that is read.
 _MOST_ANSWER_BYTES = 64 * 1024 * 1024
+
+#: What `deployment.options` may hold.
+OPTIONS = MappingProxyType(
+    {
+        "max_masks": OptionRule(
+            lambda value: type(value) is int and 1 <= value < MOST_PARTS,
+            f"a whole number of masks from 1 to {MOST_PARTS - 1}: how many of one answer are read",
+        ),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +60,12 @@ class _Account:
     headers: Mapping[str, str]
     hide: tuple[str, ...]
     """What no message may show."""
+    most_masks: int
+    """How many of one answer are read."""
 
 
 class Prodia:
-    """Prodia's SAM 3, as a `Provider`."""
+    """Prodia's SAM 2 and SAM 3, as a `Provider`."""
 
     name = "prodia"
 
@@ -70,7 +88,7 @@ class Prodia:
 
     @property
     def models(self) -> Mapping[str, Model]:
-        """Its products, by Prodia's own name for them."""
+        """Its products, by Prodia's own names for them: two for each."""
         return MODELS
 
     def check(self, deployment: Deployment) -> None:
@@ -80,14 +98,17 @@ class Prodia:
         Raises:
             ValueError: naming the field, its value and the remedy.
         """
-        check_http_deployment(deployment, models=MODELS, options={})
+        check_http_deployment(deployment, models=MODELS, options=OPTIONS)
 
     def defaults(self, environ: Mapping[str, str]) -> Sequence[Deployment]:
-        """Return the public endpoint, where `PRODIA_TOKEN` holds a token. It needs a price before it takes traffic."""
+        """Return both products at the public endpoint, where `PRODIA_TOKEN` holds a token."""
         token = environ.get("PRODIA_TOKEN", "")
         if not token:
             return ()
-        return (Deployment("prodia", self.name, SAM3, "global", ENDPOINT, Secret(token)),)
+        return tuple(
+            Deployment(name, self.name, model, "global", ENDPOINT, Secret(token))
+            for name, model in (("prodia", SAM3), ("prodia-sam2", SAM2))
+        )
 
     async def segment(
         self,
@@ -124,10 +145,21 @@ class Prodia:
         job = answer.job
         if job is not None and not job.finished:
             raise to_job_error(job, status=reply.status, hide=account.hide)
-        segmentation = await self._segmentation(answer, question, deadline)
+        segmentation = await self._segmentation(answer, question, account, deadline)
         if job is None:
             return segmentation, Usage()
         return segmentation, Usage(seconds=job.seconds, reported=job.price, upstream_ref=job.id)
+
+    async def look_up(
+        self,
+        deployment: Deployment,  # noqa: ARG002 - Prodia has no call that names a past job
+        *,
+        attempt_id: str,  # noqa: ARG002 - as above
+        upstream_ref: str | None,  # noqa: ARG002 - as above
+        deadline: Deadline,  # noqa: ARG002 - as above
+    ) -> Found:
+        """Say that nobody can tell: a job leaves no record that could be asked for."""
+        return Found(Fate.UNKNOWN)
 
     async def close(self) -> None:
         """Forget the prepared deployments; connections belong to the means."""
@@ -143,7 +175,9 @@ class Prodia:
                 "accept": "multipart/form-data",
                 "content-type": f"multipart/form-data; boundary={self._boundary}",
             }
-            account = _Account(deployment, f"{deployment.endpoint}/job?price=true", headers, (credential,))
+            url = f"{deployment.endpoint}/job?price=true"
+            most_masks = int(deployment.options.get("max_masks", MOST_MASKS))
+            account = _Account(deployment, url, headers, (credential,), most_masks)
             self._accounts[deployment.name] = account
         return account
 
@@ -155,13 +189,15 @@ class Prodia:
             message = f"Prodia answered {reply.status} and not what it documents: {str(error)[:200]}"
             raise ProviderFailed(message, may_have_charged=True, status=reply.status) from error
 
-    async def _segmentation(self, answer: Answer, question: Question, deadline: Deadline) -> Segmentation:
-        """Decode the masks, in one go: small ones are not worth a thread each."""
-        height, width = question.picture.size
-        work = partial(to_segmentation, answer.outputs, question)
+    async def _segmentation(
+        self, answer: Answer, question: Question, account: _Account, deadline: Deadline
+    ) -> Segmentation:
+        """Read the masks, as many as the deployment allows."""
+        files = answer.outputs[: account.most_masks]
+        ref = answer.job.id if answer.job is not None else None
         try:
-            return await decoded(self._means, work, pixels=height * width * len(answer.outputs), deadline=deadline)
-        except ValueError as error:
+            readings = await read_masks(self._means, files, size=question.picture.size, deadline=deadline)
+        except UnreadableMask as error:
             message = f"Prodia's mask cannot be read: {error}"
-            ref = answer.job.id if answer.job is not None else None
             raise ProviderFailed(message, may_have_charged=True, upstream_ref=ref) from error
+        return to_segmentation(readings, question, unread=len(answer.outputs) - len(files))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 #: Most parts of one answer.
-MOST_PARTS = 512
+MOST_PARTS = 2048
 
 _MOST_HEADER_BYTES = 8192
 
@@ -81,7 +81,7 @@ def read_parts(body: bytes, *, boundary: str) -> list[Part]:
 
     Raises:
         MalformedMultipart: no such boundary, no closing delimiter, a part without an end of its headers, or more than
-            512 parts.
+            2048 parts.
     """
     try:
         delimiter = b"\r\n--" + boundary.encode("ascii")

@@ -5,32 +5,43 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from providers.contract import Instance, ProviderError, ProviderFailed, Question, Reply, Segmentation, TextPrompt
-from providers.masks import read_mask
+from providers.masks import MaskReading
 from providers.prodia.catalogue import DEFAULT_CONFIDENCE_THRESHOLD
-from providers.prodia.wire import Job, SegmentJob, read_failure
+from providers.prodia.wire import Job, SegmentJob, Wanted, read_failure
 from providers.retry_after import retry_after_of
 from providers.statuses import error_for_status
 from providers.upstream_text import quoted
 
+#: Longest Retry-After that is passed on, in seconds. Prodia's own client waits one second where nothing is said, so
+#: that a longer wait than this is a mistake of somebody's arithmetic.
+LONGEST_WAIT_SECONDS = 60.0
+
 
 def to_job(question: Question, *, model: str) -> SegmentJob:
-    """Return the job for a question; its prompt is a text, as the catalogue says."""
+    """Return the job for a question, under the name that the deployment gives the *model*."""
+    if not isinstance(question.prompt, TextPrompt):
+        return SegmentJob(model, None)
     threshold = DEFAULT_CONFIDENCE_THRESHOLD if question.min_score is None else question.min_score
-    text = question.prompt.text if isinstance(question.prompt, TextPrompt) else ""
-    return SegmentJob(type=model, prompt=text, confidence_threshold=threshold)
+    return SegmentJob(model, Wanted(question.prompt.text.strip(), threshold))
 
 
-def to_segmentation(outputs: Iterable[bytes], question: Question) -> Segmentation:
+def to_segmentation(readings: Iterable[MaskReading], question: Question, *, unread: int = 0) -> Segmentation:
     """
-    Return the instances in the encoded masks: no scores, all-black ones left out, in the provider's order.
+    Return the instances in the masks of an answer: no scores, all-black ones left out, in the provider's order.
 
-    Raises:
-        UnreadableMask: one of them is no mask.
+    Args:
+        readings: the masks that were read.
+        question: what was asked.
+        unread: how many more the answer held.
     """
     label = question.prompt.text if isinstance(question.prompt, TextPrompt) else None
-    readings = [read_mask(data, size=question.picture.size) for data in outputs]
-    warnings = dict.fromkeys(warning for reading in readings for warning in reading.warnings)
-    instances = tuple(Instance(reading.mask, None, label) for reading in readings if reading.mask.area > 0)
+    read = tuple(readings)
+    warnings = dict.fromkeys(warning for reading in read for warning in reading.warnings)
+    if unread:
+        warnings[f"Prodia sent {len(read) + unread} masks; only the first {len(read)} were read."] = None
+    if label is None and question.min_score is not None:
+        warnings["Prodia's SAM 2 gives no scores: min_score left nothing out."] = None
+    instances = tuple(Instance(reading.mask, None, label) for reading in read if reading.mask.area > 0)
     return Segmentation(instances, tuple(warnings))
 
 
@@ -44,11 +55,12 @@ def to_error(reply: Reply, *, now: float, hide: Iterable[str] = ()) -> ProviderE
         hide: texts that must not be shown.
     """
     failure = read_failure(reply)
+    asked = retry_after_of(reply.headers, now=now)
     return error_for_status(
         "Prodia",
         reply.status,
         quoted(failure.message, hide=hide),
-        retry_after_seconds=retry_after_of(reply.headers, now=now),
+        retry_after_seconds=None if asked is None else min(asked, LONGEST_WAIT_SECONDS),
         upstream_ref=failure.job_id,
     )
 

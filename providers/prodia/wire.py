@@ -32,13 +32,29 @@ _FINISHED = frozenset({"completed", "processed", "succeeded"})
 _FAILED = frozenset({"failed", "error", "errored", "cancelled", "canceled", "expired"})
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentJob:
-    """A SAM 3 job, every setting sent."""
+#: Longest job id that is believed; Prodia's are UUIDs.
+_MOST_ID_CHARACTERS = 128
 
-    type: str
+#: Longest duration that is believed, in seconds.
+_LONGEST_SECONDS = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The configuration of a SAM 3 job, every setting sent."""
+
     prompt: str
     confidence_threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentJob:
+    """What to do."""
+
+    type: str
+    """Prodia's name for the product, either of the two that it has."""
+    config: Wanted | None
+    """None for SAM 2, whose jobs have no `config` at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +99,10 @@ def job_body(job: SegmentJob, *, picture: bytes, media_type: str, boundary: byte
         media_type: of the picture.
         boundary: of the body; not in the picture.
     """
-    config = {"prompt": job.prompt, "confidence_threshold": job.confidence_threshold}
-    description = orjson.dumps({"type": job.type, "config": config})
-    return written([(_JOB_HEAD, description), (_INPUT_HEADS[media_type], picture)], boundary=boundary)
+    description: dict[str, Any] = {"type": job.type}
+    if job.config is not None:
+        description["config"] = job.config
+    return written([(_JOB_HEAD, orjson.dumps(description)), (_INPUT_HEADS[media_type], picture)], boundary=boundary)
 
 
 def read_answer(reply: Reply) -> Answer:
@@ -124,7 +141,7 @@ def read_failure(reply: Reply) -> FailureText:
         record = read_json(body)
     except ValueError:
         return FailureText(body[:2000].decode("utf-8", "replace"), None)
-    return FailureText(_said(record) or "", _text(record, "id"))
+    return FailureText(_said(record) or "", _id(record))
 
 
 def _boundary(parameters: dict[str, str]) -> str:
@@ -136,9 +153,17 @@ def _boundary(parameters: dict[str, str]) -> str:
 
 
 def _outputs(parts: list[Part]) -> tuple[bytes, ...]:
-    """Return the files of an answer: its parts `output`, or any picture where no part is called that."""
-    named = tuple(part.content for part in parts if part.name == "output")
-    return named or tuple(part.content for part in parts if part.name != "job" and part.media_type.startswith("image/"))
+    """
+    Return the files of an answer: its parts `output`, else its parts `mask`, else whatever is a picture.
+
+    Only `output` is documented; other clients' code expects `foreground` and `mask` of Prodia's other products, where a
+    foreground is no mask.
+    """
+    for name in ("output", "mask"):
+        named = tuple(part.content for part in parts if part.name == name)
+        if named:
+            return named
+    return tuple(part.content for part in parts if part.name != "job" and part.media_type.startswith("image/"))
 
 
 def _job(text: bytes) -> Job:
@@ -157,7 +182,7 @@ def _job(text: bytes) -> Job:
     failed = error is not None or current in _FAILED
     metrics, price = record.get("metrics"), record.get("price")
     return Job(
-        id=_text(record, "id"),
+        id=_id(record),
         finished=not failed and (current is None or current in _FINISHED),
         failed=failed,
         error=_said(record) if failed else None,
@@ -193,10 +218,18 @@ def _words(value: Any) -> str | None:
 
 
 def _seconds(elapsed: object) -> float:
-    """Return a duration in seconds; 0 where there is none."""
+    """Return a duration in seconds; 0 where there is none that can be believed."""
     if isinstance(elapsed, bool) or not isinstance(elapsed, int | Decimal):
         return 0.0
-    return max(0.0, float(elapsed))
+    return float(elapsed) if 0 <= elapsed <= _LONGEST_SECONDS else 0.0
+
+
+def _id(record: Any) -> str | None:
+    """Return the job's id; None where it has none that a log line or a database column could take."""
+    found = _text(record, "id")
+    if found is None or len(found) > _MOST_ID_CHARACTERS or not (found.isascii() and found.isprintable()):
+        return None
+    return found
 
 
 def _text(record: Any, key: str) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from providers.contract import Deployment
-from providers.runflow.catalogue import DEFAULT_ASSET_HOSTS, DEFAULT_POLL_SECONDS
+from providers.runflow.catalogue import CURRENT_GENERATION, DEFAULT_ASSET_HOSTS, DEFAULT_POLL_SECONDS, FLAT_PATHS
 from providers.runflow.wire import segment_of_path
 
 
@@ -18,7 +18,11 @@ class Account:
     deployment: Deployment
     base: str
     """Everything current lies below `{endpoint}/v1`."""
-    runs_url: str
+    create_url: str
+    """Where runs are created, or the synchronous call of an older generation is made."""
+    generation: int
+    prompts_as_text: bool
+    """Whether points and boxes go as JSON text."""
     headers: Mapping[str, str]
     """For reading."""
     json_headers: Mapping[str, str]
@@ -35,11 +39,19 @@ class Account:
         model = "/".join(segment_of_path(segment) for segment in deployment.model.split("/"))
         credential = deployment.credential.reveal()
         headers = {"authorization": f"Bearer {credential}", "accept": "application/json"}
+        organization_id = deployment.options.get("organization_id")
+        if organization_id is not None:
+            headers["x-organization-id"] = str(organization_id)
+        generation = int(deployment.options.get("generation", CURRENT_GENERATION))
+        flat = FLAT_PATHS.get(generation)
+        usual = "json" if flat is None else "string"
         hosts = str(deployment.options.get("asset_hosts", DEFAULT_ASSET_HOSTS)).split(",")
         return cls(
             deployment=deployment,
             base=base,
-            runs_url=f"{base}/models/{model}/runs",
+            create_url=f"{base}/models/{model}/runs" if flat is None else f"{base}/{flat}",
+            generation=generation,
+            prompts_as_text=deployment.options.get("prompts_as", usual) == "string",
             headers=headers,
             json_headers={**headers, "content-type": "application/json"},
             hide=(credential,),

@@ -1,5 +1,5 @@
 """
-One attempt at Runflow, in order: picture, run, wait, masks.
+One attempt at Runflow, in order: picture, run, wait, masks. And what became of one whose answer was lost.
 
 What may be billed follows from where it breaks. Before the create call nothing is; a create call without an answer may
 be; a run that exists may be until it has failed or was cancelled; one that succeeded is, whatever becomes of its masks.
@@ -13,8 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from providers.contract import (
     Deadline,
     Deployment,
+    Fate,
+    Found,
     Means,
     Model,
+    Notice,
     Outcome,
     ProviderError,
     ProviderFailed,
@@ -27,9 +30,12 @@ from providers.contract import (
 from providers.deployment_checks import check_http_deployment
 from providers.runflow.account import Account
 from providers.runflow.api import RunflowApi
-from providers.runflow.catalogue import ENDPOINT, MODELS, OPTIONS, SAM3
-from providers.runflow.collect import MaskNotBrought, collect
-from providers.runflow.translate import picture_url, to_failure, to_run_input
+from providers.runflow.callbacks import is_genuine, read_run_id
+from providers.runflow.catalogue import CURRENT_GENERATION, ENDPOINT, FLAT_PATHS, MODELS, OPTIONS, SAM3, SMART
+from providers.runflow.collect import MaskNotBrought, Reading, collect
+from providers.runflow.output import final
+from providers.runflow.translate import picture_url, polarity_of, to_failure, to_found, to_run_input
+from providers.runflow.waits import Wait, Waits
 from providers.runflow.wire import Run, RunStatus
 
 #: Longest pause between two looks at a run, in seconds; Runflow's own clients look every 2 or 3.
@@ -39,8 +45,14 @@ _LONGEST_POLL_SECONDS = 2.0
 _MOST_MISREADINGS = 3
 
 
+class AnotherRun(ProviderFailed):
+    """The id that came for our run leads to somebody else's; ours may be billed all the same."""
+
+    may_have_charged = True
+
+
 class Runflow:
-    """Runflow's SAM 3, as a `Provider`."""
+    """Runflow's SAM 3 and Smart Segmentation, as a `Provider` that is `Notified`."""
 
     name = "runflow"
 
@@ -55,6 +67,7 @@ class Runflow:
         self._means = means
         self._wall_clock = wall_clock
         self._accounts: dict[str, Account] = {}
+        self._waits = Waits()
 
     @property
     def models(self) -> Mapping[str, Model]:
@@ -69,13 +82,26 @@ class Runflow:
             ValueError: naming the field, its value and the remedy.
         """
         check_http_deployment(deployment, models=MODELS, options=OPTIONS)
+        generation = deployment.options.get("generation", CURRENT_GENERATION)
+        if generation in FLAT_PATHS and deployment.model != SAM3:
+            raise ValueError(
+                f"deployment {deployment.name!r}: options.generation is {generation!r}, and {deployment.model} has no "
+                f"such call; leave it out, or set model to {SAM3}"
+            )
 
     def defaults(self, environ: Mapping[str, str]) -> Sequence[Deployment]:
-        """Return the public endpoint, where `RUNFLOW_API_KEY` holds a key."""
+        """
+        Return SAM 3 at the public endpoint, where `RUNFLOW_API_KEY` holds a key.
+
+        Smart Segmentation costs 24 times as much, so it is asked where a configuration names it, and never just because
+        it is there. `RUNFLOW_CALLBACK_SECRETS` names what callbacks are signed with, with commas between several.
+        """
         key = environ.get("RUNFLOW_API_KEY", "")
         if not key:
             return ()
-        return (Deployment("runflow", self.name, SAM3, "global", ENDPOINT, Secret(key)),)
+        texts = environ.get("RUNFLOW_CALLBACK_SECRETS", "").split(",")
+        secrets = tuple(Secret(text.strip()) for text in texts if text.strip())
+        return (Deployment("runflow", self.name, SAM3, "global", ENDPOINT, Secret(key), callback_secrets=secrets),)
 
     async def segment(
         self, question: Question, deployment: Deployment, *, attempt_id: str, deadline: Deadline
@@ -86,19 +112,61 @@ class Runflow:
         Raises:
             ProviderError: there is no segmentation.
         """
-        api = RunflowApi(self._means, self._account(deployment), deadline, self._wall_clock)
+        api = self._api(deployment, deadline)
         image_url = await self._image_url(api, question)
-        run = await api.create_run(to_run_input(question, image_url=image_url), attempt_id=attempt_id)
+        run_input = to_run_input(question, image_url=image_url, model=deployment.model)
+        run = await api.create_run(run_input, attempt_id=attempt_id)
         try:
-            run = await self._finished(api, run)
+            run = await self._finished(api, run, attempt_id)
             return await self._collected(api, run, question), _usage(run)
+        except AnotherRun:
+            raise  # without a reference: what is found by that id is another's bill
         except ProviderError as error:
             error.upstream_ref = error.upstream_ref or run.id
             raise
 
+    async def look_up(
+        self, deployment: Deployment, *, attempt_id: str, upstream_ref: str | None, deadline: Deadline
+    ) -> Found:
+        """
+        Find an attempt's run by its id, or else by the reference it was created with.
+
+        The synchronous calls leave no reference, so of those nobody can tell.
+
+        Raises:
+            ProviderError: no word of it now.
+        """
+        api = self._api(deployment, deadline)
+        if upstream_ref is not None:
+            run = await api.get_run(upstream_ref)
+            if run.client_ref in {None, attempt_id}:
+                return to_found([run])
+        if api.account.generation == CURRENT_GENERATION:
+            return to_found(await api.find_runs(attempt_id))
+        return Found(Fate.UNKNOWN)
+
+    def notified(self, deployment: Deployment, *, headers: Mapping[str, str], body: bytes) -> Notice:
+        """
+        Take a callback: whoever waits for its run looks at once.
+
+        Without a secret in the configuration Runflow signs nothing, and any callback is taken as that hint: a forger
+        who knows a run's id can make us look at it once.
+        """
+        secrets = deployment.callback_secrets
+        if secrets and not is_genuine(headers, body, secrets):
+            return Notice.FORGED
+        run_id = read_run_id(body)
+        if run_id is None:
+            return Notice.UNREADABLE
+        return Notice.WOKEN if self._waits.ended((deployment.name, run_id)) else Notice.IDLE
+
     async def close(self) -> None:
         """Forget the prepared deployments; connections belong to the means."""
         self._accounts.clear()
+
+    def _api(self, deployment: Deployment, deadline: Deadline) -> RunflowApi:
+        """Return the calls of one attempt."""
+        return RunflowApi(self._means, self._account(deployment), deadline, self._wall_clock)
 
     def _account(self, deployment: Deployment) -> Account:
         """Return the prepared deployment, prepared anew after a change of configuration."""
@@ -118,20 +186,30 @@ class Runflow:
             error.may_have_charged = False  # an upload is not billed, and no run exists yet
             raise
 
-    async def _finished(self, api: RunflowApi, run: Run) -> Run:
+    async def _finished(self, api: RunflowApi, run: Run, attempt_id: str) -> Run:
         """
         Look at the run until it has ended, and return it as it succeeded.
 
         Raises:
             ProviderError: it failed, was cancelled, cannot be looked at, or goes on after the deadline.
         """
+        if run.status is RunStatus.PENDING and run.id is not None:
+            with self._waits.wait((api.account.deployment.name, run.id)) as wait:
+                run = await self._polled(api, run, run.id, wait)
+        if run.client_ref not in {None, attempt_id}:
+            raise AnotherRun("Runflow gave the id of a run that was not created by this call")
+        if run.status in {RunStatus.FAILED, RunStatus.CANCELLED}:
+            raise to_failure(run, hide=api.account.hide)
+        return run
+
+    async def _polled(self, api: RunflowApi, run: Run, run_id: str, wait: Wait) -> Run:
+        """Look at the run until it has ended somehow; see `_finished`."""
         misreadings = 0
         trouble = ""
-        run_id = run.id
         for pause in _pauses(api.account.poll_seconds):
-            if run.status is not RunStatus.PENDING or run_id is None:
+            if run.status is not RunStatus.PENDING:
                 break
-            await self._means.sleep(min(pause, api.deadline.remaining()))
+            await self._pause(api, wait, min(pause, api.deadline.remaining()))
             if api.deadline.passed:
                 message = f"Runflow's run had not ended when the deadline passed{trouble}"
                 raise ProviderUnanswered(message, upstream_ref=run_id)
@@ -145,20 +223,30 @@ class Runflow:
                 trouble = f"; the last look at it: {error.message}"
                 if error.retry_after_seconds:
                     await self._means.sleep(min(error.retry_after_seconds, api.deadline.remaining()))
-        if run.status in {RunStatus.FAILED, RunStatus.CANCELLED}:
-            raise to_failure(run, hide=api.account.hide)
         return run
 
+    async def _pause(self, api: RunflowApi, wait: Wait, seconds: float) -> None:
+        """Wait between two looks; where Runflow was told how to call back, its word ends the pause."""
+        if api.account.deployment.callback_url:
+            await wait.pause(seconds, self._means.sleep)
+        else:
+            await self._means.sleep(seconds)
+
     async def _collected(self, api: RunflowApi, run: Run, question: Question) -> Segmentation:
-        """Return what a run that succeeded found; its addresses are signed anew once if one has expired."""
+        """Return what a run that succeeded found; masks that did not come are fetched again once, signed anew."""
         try:
             return await self._collected_once(api, run, question)
-        except MaskNotBrought:
-            if run.id is None or api.deadline.passed:
+        except MaskNotBrought as error:
+            if api.deadline.passed:
                 raise
+            missing = error
+        if run.id is None:
+            return await self._collected_once(api, run, question)
         try:
             signed = await api.get_run(run.id, sign=True)
         except ProviderError as error:
+            if api.deadline.passed:
+                raise missing from error
             raise _out_of_sight(error, run.id) from error.__cause__
         return await self._collected_once(api, signed, question)
 
@@ -167,7 +255,12 @@ class Runflow:
         output = run.output
         if output is None or (output.nameless and not output.files):
             raise ProviderFailed("Runflow's run succeeded and names no masks", may_have_charged=True)
-        segmentation = await collect(output, question, means=self._means, deadline=api.deadline)
+        deployment = api.account.deployment
+        one_mask = deployment.model == SMART
+        reading = Reading(polarity_of(question, deployment), one_mask=one_mask)
+        segmentation = await collect(
+            final(output) if one_mask else output, question, reading, means=self._means, deadline=api.deadline
+        )
         if run.status is RunStatus.PARTLY_SUCCEEDED:
             warning = "The provider calls its run partly succeeded; there may be more to find."
             return Segmentation(segmentation.instances, (*segmentation.warnings, warning))
@@ -181,7 +274,7 @@ def _out_of_sight(error: ProviderError, run_id: str) -> ProviderError:
     The run goes on or has succeeded all the same, so it may be billed; and whoever refuses a look says nothing about
     the question, which another deployment may well answer.
     """
-    if not error.elsewhere:
+    if not error.elsewhere or error.status == 404:  # which is said of the run, and not of the account or the endpoint
         error = ProviderFailed(f"Runflow's run cannot be looked at: {error.message}", status=error.status)
     error.may_have_charged = True
     error.upstream_ref = run_id

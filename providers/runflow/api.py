@@ -6,18 +6,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
+from urllib.parse import urlencode
 
 from providers.contract import Deadline, Means, Picture, ProviderDenied, ProviderFailed, Reply
 from providers.decoding import decoded
 from providers.runflow.account import Account, may_upload_to
+from providers.runflow.catalogue import CURRENT_GENERATION
 from providers.runflow.translate import to_error
 from providers.runflow.wire import (
+    Labels,
     Run,
     RunInput,
+    SubjectInput,
     confirm_body,
     create_body,
+    flat_body,
     read_asset_url,
     read_run,
+    read_runs,
     read_upload,
     segment_of_path,
     upload_body,
@@ -64,15 +70,32 @@ class RunflowApi:
         confirmation = f"{assets}/{_path_of(begun.asset_id)}/confirmations"
         return await self._read(read_asset_url, await self._send("POST", confirmation, content=confirm_body()))
 
-    async def create_run(self, run_input: RunInput, *, attempt_id: str) -> Run:
-        """Create a run. An error after the request left may leave a run behind, to be found by its `client_ref`."""
-        reply = await self._send(
-            "POST",
-            self.account.runs_url,
-            content=create_body(run_input, client_ref=attempt_id),
-            headers={**self.account.json_headers, "idempotency-key": attempt_id},
-        )
+    async def create_run(self, run_input: RunInput | SubjectInput, *, attempt_id: str) -> Run:
+        """
+        Create a run, or make the synchronous call that answers with the run's end.
+
+        An error after the request left may leave a run behind, to be found by its `client_ref` in generation 3 alone.
+        """
+        account = self.account
+        if account.generation == CURRENT_GENERATION:
+            labels = Labels(attempt_id, account.deployment.callback_url)
+            content = create_body(run_input, labels, prompts_as_text=account.prompts_as_text)
+        else:
+            content = flat_body(run_input, prompts_as_text=account.prompts_as_text)
+        headers = {**account.json_headers, "idempotency-key": attempt_id}
+        reply = await self._send("POST", account.create_url, content=content, headers=headers)
         return await self._read(read_run, reply)
+
+    async def find_runs(self, client_ref: str) -> list[Run]:
+        """
+        Return the runs of that reference, mostly one; none where Runflow knows none (yet).
+
+        Source: the run list's filter `client_ref.EQ:'token'`, https://docs.runflow.io/concepts/requests, read
+        2026-11-20.
+        """
+        query = urlencode({"q": f"client_ref.EQ:'{client_ref}'", "limit": 10})
+        reply = await self._send("GET", f"{self.account.base}/runs?{query}")
+        return await self._read(partial(read_runs, client_ref=client_ref), reply)
 
     async def get_run(self, run_id: str, *, sign: bool = False) -> Run:
         """Read a run; *sign* asks for addresses that are signed anew."""

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from urllib.parse import unquote_to_bytes
 
 import pybase64
 
 from providers.contract import (
+    Box,
     Deadline,
     FetchError,
     Instance,
     Means,
+    Picture,
     ProviderFailed,
     Question,
     Segmentation,
     TextPrompt,
 )
 from providers.decoding import decoded
-from providers.masks import MaskReading, UnreadableMask, read_mask
-from providers.runflow.output import MaskFile, RunOutput
+from providers.masks import ColouredPicture, MaskReading, Polarity, UnreadableMask, distinct, read_mask
+from providers.runflow.output import MaskFile, NormalBox, RunOutput
 
 #: Masks on their way at once, of one run.
 _SIDE_BY_SIDE = 8
@@ -34,9 +38,20 @@ class MaskNotBrought(ProviderFailed):
     may_have_charged = True
 
 
-async def collect(output: RunOutput, question: Question, *, means: Means, deadline: Deadline) -> Segmentation:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the masks of a run are to be read."""
+
+    polarity: Polarity = Polarity.WHITE
+    one_mask: bool = False
+    """Whether a run gives one mask, whatever else its outputs name."""
+
+
+async def collect(
+    output: RunOutput, question: Question, reading: Reading, *, means: Means, deadline: Deadline
+) -> Segmentation:
     """
-    Bring and read every mask that *question* wants.
+    Bring and read every mask that *question* wants, each once.
 
     Raises:
         MaskNotBrought: an address gave no file.
@@ -45,10 +60,17 @@ async def collect(output: RunOutput, question: Question, *, means: Means, deadli
     wanted = [file for file in output.files if not _scored_too_low(file, question.min_score)]
     places = asyncio.Semaphore(_SIDE_BY_SIDE)
 
-    async def reading_of(file: MaskFile) -> MaskReading:
+    async def reading_of(file: MaskFile) -> MaskReading | ColouredPicture:
         async with places:
             data = await _bring(file.url, means=means, deadline=deadline)
-            return await _read(data, question.picture.size, means=means, deadline=deadline)
+            read = partial(
+                read_mask,
+                data,
+                size=question.picture.size,
+                polarity=reading.polarity,
+                box=_pixels(file.box, question.picture),
+            )
+            return await _read(read, question.picture, means=means, deadline=deadline)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -56,16 +78,39 @@ async def collect(output: RunOutput, question: Question, *, means: Means, deadli
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     label = question.prompt.text if isinstance(question.prompt, TextPrompt) else None
-    readings = [task.result() for task in tasks]
-    instances = tuple(
-        Instance(reading.mask, file.score, label)
-        for file, reading in zip(wanted, readings, strict=True)
-        if reading.mask.area > 0
+    results = [task.result() for task in tasks]
+    read = [
+        (file, result) for file, result in zip(wanted, results, strict=True) if not isinstance(result, ColouredPicture)
+    ]
+    if wanted and not read:
+        raise ProviderFailed(
+            "Runflow's masks cannot be read: all of them are pictures in colours", may_have_charged=True
+        )
+    instances, warnings = distinct(
+        [Instance(result.mask, file.score, label) for file, result in read if result.mask.area > 0]
     )
-    warnings = dict.fromkeys(warning for reading in readings for warning in reading.warnings)
+    if reading.one_mask and len(instances) > 1:
+        warnings = (*warnings, f"The provider gave {len(instances)} masks where it documents one; the first was taken.")
+        instances = instances[:1]
+    said = [*(warning for _, result in read for warning in result.warnings), *warnings]
+    if len(read) < len(wanted):
+        said.append(f"{len(wanted) - len(read)} of the provider's files were previews in colours and are left out.")
     if output.nameless:
-        warnings[f"{output.nameless} of the provider's masks came without an address and are left out."] = None
-    return Segmentation(instances, tuple(warnings))
+        said.append(f"{output.nameless} of the provider's masks came without an address and are left out.")
+    return Segmentation(instances, tuple(dict.fromkeys(said)))
+
+
+def _pixels(box: NormalBox | None, picture: Picture) -> Box | None:
+    """Return a box in pixels of the picture."""
+    if box is None:
+        return None
+    x, y, width, height = box
+    return Box(
+        round((x - width / 2) * picture.width),
+        round((y - height / 2) * picture.height),
+        round((x + width / 2) * picture.width),
+        round((y + height / 2) * picture.height),
+    )
 
 
 def _scored_too_low(file: MaskFile, min_score: float | None) -> bool:
@@ -87,10 +132,14 @@ async def _bring(url: str, *, means: Means, deadline: Deadline) -> bytes:
     return fetched.data
 
 
-async def _read(data: bytes, size: tuple[int, int], *, means: Means, deadline: Deadline) -> MaskReading:
-    """Decode one mask off the event loop."""
+async def _read(
+    read: Callable[[], MaskReading], picture: Picture, *, means: Means, deadline: Deadline
+) -> MaskReading | ColouredPicture:
+    """Decode one mask off the event loop; return what is wrong with one that is a preview."""
     try:
-        return await decoded(means, partial(read_mask, data, size=size), pixels=size[0] * size[1], deadline=deadline)
+        return await decoded(means, read, pixels=picture.width * picture.height, deadline=deadline)
+    except ColouredPicture as preview:
+        return preview
     except UnreadableMask as error:
         raise ProviderFailed(f"Runflow's mask cannot be read: {error}", may_have_charged=True) from error
 

@@ -22,6 +22,9 @@ from typing import Any
 
 from providers.upstream_json import read_json
 
+NormalBox = tuple[float, float, float, float]
+"""Centre x, centre y, width and height, in parts of the picture's width and height."""
+
 
 @dataclass(frozen=True, slots=True)
 class MaskFile:
@@ -30,6 +33,8 @@ class MaskFile:
     url: str
     """An http(s) address, mostly signed and short-lived, or a data URI."""
     score: float | None
+    box: NormalBox | None = None
+    """Where Runflow says that its object is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +54,30 @@ def read_output(record: dict[str, Any]) -> RunOutput | None:
     None is not "nothing found": that is an empty list of masks or of outputs.
     """
     places = _places(record)
-    scores, count = _scores(places)
+    details = _details(places)
     masks = _look(places, "masks")
     if masks is not None:
-        return _files(_as_list(masks), scores)
+        return _files(_as_list(masks), details)
     outputs = _look(places, "outputs")
     if outputs is not None:
         entries = [entry for entry in _as_list(outputs) if _is_image(entry)]
-        with_preview = count is not None and len(entries) == count + 1
-        return _files(entries[1:] if with_preview else entries, scores)
+        with_preview = details.count is not None and len(entries) == details.count + 1
+        return _files(entries[1:] if with_preview else entries, details)
     for key in ("image_urls", "image", "url", "output_url"):
         value = _look(places, key)
         if value is not None:
-            return _files(_as_list(value), scores)
+            return _files(_as_list(value), details)
     return None
+
+
+def final(output: RunOutput) -> RunOutput:
+    """
+    Return the output without a workflow's intermediates, where a file is named as its result.
+
+    Source: https://protos.runflow.io/dyver-showcase (the final picture has `result_` in its address), read 2026-11-20.
+    """
+    results = tuple(file for file in output.files if _file_name(file.url).startswith("result"))
+    return RunOutput(results, output.nameless) if results else output
 
 
 def _places(record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -107,8 +122,8 @@ def _is_image(entry: Any) -> bool:
     return not isinstance(kind, str) or kind.startswith("image")
 
 
-def _files(entries: list[Any], scores: dict[int, float]) -> RunOutput:
-    """Return the entries as files with their scores, each address once."""
+def _files(entries: list[Any], details: _Details) -> RunOutput:
+    """Return the entries as files with their scores and boxes, each address once."""
     files: dict[str, MaskFile] = {}
     nameless = 0
     for place, entry in enumerate(entries):
@@ -118,7 +133,7 @@ def _files(entries: list[Any], scores: dict[int, float]) -> RunOutput:
             continue
         # One file signed twice differs in its query alone.
         name = url if url.startswith("data:") else url.split("?", 1)[0]
-        files.setdefault(name, MaskFile(url, scores.get(place)))
+        files.setdefault(name, MaskFile(url, details.scores.get(place), details.boxes.get(place)))
     return RunOutput(tuple(files.values()), nameless)
 
 
@@ -128,8 +143,24 @@ def _url(entry: Any) -> str | None:
     return url if isinstance(url, str) and url else None
 
 
-def _scores(places: list[dict[str, Any]]) -> tuple[dict[int, float], int | None]:
-    """Return scores by the place of their mask, and how many masks there are by all lists that count them."""
+def _file_name(url: str) -> str:
+    """Return the last part of an address's path."""
+    return "" if url.startswith("data:") else url.split("?", 1)[0].rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Details:
+    """What is said of the masks beside them."""
+
+    scores: dict[int, float]
+    """By the place of their mask."""
+    boxes: dict[int, NormalBox]
+    count: int | None
+    """How many masks there are by all lists that count them; None where none does."""
+
+
+def _details(places: list[dict[str, Any]]) -> _Details:
+    """Return scores and boxes: from their own lists, else from the metadata."""
     scores = _unnested(_look(places, "scores"))
     metadata = _unnested(_look(places, "metadata"))
     boxes = _look(places, "boxes")
@@ -138,13 +169,18 @@ def _scores(places: list[dict[str, Any]]) -> tuple[dict[int, float], int | None]
         boxes = inner
     counted = [len(value) for value in (scores, metadata, boxes) if isinstance(value, list)]
     by_place: dict[int, float] = {}
+    boxes_by_place: dict[int, NormalBox] = {}
     for place, score in enumerate(scores if isinstance(scores, list) else []):
         _keep(by_place, place, score)
+    for place, box in enumerate(boxes if isinstance(boxes, list) else []):
+        _keep_box(boxes_by_place, place, box)
     for place, entry in enumerate(metadata if isinstance(metadata, list) else []):
         if isinstance(entry, dict):
             index = entry.get("index")
-            _keep(by_place, index if type(index) is int else place, entry.get("score"))
-    return by_place, max(counted, default=None)
+            where = index if type(index) is int else place
+            _keep(by_place, where, entry.get("score"))
+            _keep_box(boxes_by_place, where, entry.get("box"))
+    return _Details(by_place, boxes_by_place, max(counted, default=None))
 
 
 def _unnested(value: Any) -> Any:
@@ -156,3 +192,13 @@ def _keep(by_place: dict[int, float], place: int, score: Any) -> None:
     """Keep a score where there is none yet and it is one."""
     if isinstance(score, int | Decimal) and not isinstance(score, bool) and 0 <= score <= 1:
         by_place.setdefault(place, float(score))
+
+
+def _keep_box(by_place: dict[int, NormalBox], place: int, box: Any) -> None:
+    """Keep a box where there is none yet and it is one: four parts of one, and some area."""
+    if not isinstance(box, list) or len(box) != 4:
+        return
+    if all(isinstance(part, int | Decimal) and not isinstance(part, bool) and 0 <= part <= 1 for part in box):
+        x, y, width, height = (float(part) for part in box)
+        if width > 0 and height > 0:
+            by_place.setdefault(place, (x, y, width, height))

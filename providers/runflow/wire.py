@@ -65,6 +65,29 @@ class RunInput:
     sync_mode: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class SubjectInput:
+    """
+    The input of `runflow/smart-segmentation`: these two fields, both required.
+
+    Source: https://www.runflow.io/models/runflow/smart-segmentation, read 2026-11-20. The file name is taken from the
+    address, which therefore ends in a picture's extension.
+    """
+
+    image_url: str
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What is sent beside the input of a run."""
+
+    client_ref: str
+    """Our name for the attempt; sent as metadata too, since that alone comes back in callbacks."""
+    callback_url: str = ""
+    """Empty for none."""
+
+
 class RunStatus(Enum):
     """Where a run stands, in one spelling."""
 
@@ -107,6 +130,8 @@ class Run:
     cost: Money | None
     seconds: float
     failure: Failure | None
+    client_ref: str | None = None
+    """What its creator called it; None where the record does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +150,38 @@ class ErrorText:
     message: str
 
 
-def create_body(run_input: RunInput, *, client_ref: str) -> bytes:
-    """Return the body of `POST /v1/models/{model}/runs`."""
-    return orjson.dumps({"input": run_input, "client_ref": client_ref})
+def create_body(run_input: RunInput | SubjectInput, labels: Labels, *, prompts_as_text: bool = False) -> bytes:
+    """Return the body of `POST /v1/models/{model}/runs`; see `flat_body` for *prompts_as_text*."""
+    body: dict[str, Any] = {
+        "input": _fields(run_input, prompts_as_text=prompts_as_text),
+        "client_ref": labels.client_ref,
+        "metadata": {"maskgate_attempt": labels.client_ref},
+    }
+    if labels.callback_url:
+        body["callback_url"] = labels.callback_url
+    return orjson.dumps(body)
+
+
+def flat_body(run_input: RunInput | SubjectInput, *, prompts_as_text: bool) -> bytes:
+    """
+    Return the body of the synchronous calls, which have no place for anything but the input.
+
+    Args:
+        run_input: what is asked.
+        prompts_as_text: whether points and boxes go as JSON text, as the pages of generations 1 and 2 type them.
+    """
+    return orjson.dumps(_fields(run_input, prompts_as_text=prompts_as_text))
+
+
+def _fields(run_input: RunInput | SubjectInput, *, prompts_as_text: bool) -> dict[str, Any]:
+    """Return the input as JSON values. An empty text would be no list of prompts: those are left out, as none."""
+    fields: dict[str, Any] = {field: getattr(run_input, field) for field in run_input.__slots__}
+    if prompts_as_text and isinstance(run_input, RunInput):
+        for name in ("point_prompts", "box_prompts"):
+            prompts = fields.pop(name)
+            if prompts:
+                fields[name] = orjson.dumps(prompts).decode()
+    return fields
 
 
 def upload_body(*, filename: str, media_type: str, size_bytes: int) -> bytes:
@@ -159,7 +213,28 @@ def read_run(body: bytes) -> Run:
     Raises:
         ValueError: no JSON object, or one that is neither a run nor an answer with masks.
     """
+    return _run(read_json(body))
+
+
+def read_runs(body: bytes, *, client_ref: str) -> list[Run]:
+    """
+    Read the answer to `GET /v1/runs` with a filter for *client_ref*.
+
+    Raises:
+        ValueError: no list of runs, or one of other runs: then the filter was not obeyed, and nothing is known.
+    """
     record = read_json(body)
+    items = record.get("items") if isinstance(record, dict) else None
+    if not isinstance(items, list):
+        raise ValueError("items is missing")  # noqa: TRY004 - a fault in what was sent to us, not a type in our code
+    ours = [item for item in items if isinstance(item, dict) and item.get("client_ref") == client_ref]
+    if len(ours) < len(items):
+        raise ValueError("the list of runs holds others than those that were asked for")
+    return [_run(item) for item in ours]
+
+
+def _run(record: Any) -> Run:
+    """Read one run record."""
     if not isinstance(record, dict):
         raise ValueError("a run is a JSON object")  # noqa: TRY004 - a fault in what was sent to us, not a type in our code
     run_id = _text(record, "id") or _text(record, "run_id")
@@ -180,6 +255,7 @@ def read_run(body: bytes) -> Run:
         cost=reported_money(record.get("cost")),
         seconds=_seconds(record.get("duration_ms")),
         failure=_failure(record) if status in {RunStatus.FAILED, RunStatus.CANCELLED} else None,
+        client_ref=_text(record, "client_ref"),
     )
 
 

@@ -329,3 +329,48 @@ def test_no_text_raises_anything_but_its_problems(text: str) -> None:
         assert error.problems  # noqa: PT017 - read or refused, both are right
     else:
         assert isinstance(settings, Settings)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "https://maskgate.example", "http://10.0.0.7:8080/gate/way", "http://[fd00::7]:80"]
+)
+def test_public_address(url: str) -> None:
+    """The address for callbacks comes from the file, and the environment's word goes before it."""
+    text = f'public_url: "{url}"'
+    assert url == settings_from_yaml(text, environ={}).public_url
+    other = {"MASKGATE_PUBLIC_URL": "https://other.example"}
+    assert "https://other.example" == settings_from_yaml(text, environ=other).public_url
+    assert url == settings_from_yaml(text, environ={"MASKGATE_PUBLIC_URL": ""}).public_url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["maskgate.example", "https://maskgate.example/", "https://a@b.example", "https://a.example?x=1", "ftp://a.b"],
+)
+def test_no_public_address(url: str) -> None:
+    """What no path can be appended to is refused, wherever it was written."""
+    with pytest.raises(SettingsError, match="public_url: write it as https"):
+        settings_from_yaml(f'public_url: "{url}"', environ={})
+    with pytest.raises(SettingsError, match="MASKGATE_PUBLIC_URL: write it as https"):
+        settings_from_yaml("{}", environ={"MASKGATE_PUBLIC_URL": url})
+
+
+def test_callback_secrets_come_from_the_environment() -> None:
+    """Secrets are named as every credential is, and are not shown."""
+    text = """
+deployments:
+  - {name: r, provider: runflow, model: m, callback_secrets: ["${NEW}", whsec_old_0123456789]}
+"""
+    settings = settings_from_yaml(text, environ={"NEW": "whsec_new_0123456789"})
+    assert settings.deployments is not None
+    assert ("whsec_new_0123456789", "whsec_old_0123456789") == settings.deployments[0].callback_secrets
+    assert "whsec" not in repr(settings)
+    with pytest.raises(SettingsError, match="callback_secrets"):
+        settings_from_yaml(text, environ={"NEW": ""})
+
+
+@pytest.mark.parametrize("field", ["every_seconds: 0", "first_seconds: -1", "absent_seconds: -1", "soon: 1"])
+def test_bad_cadence(field: str) -> None:
+    """A time that cannot be, and a field that is not known, are refused by name."""
+    with pytest.raises(SettingsError, match=f"reconcile.{field.partition(':')[0]}"):
+        settings_from_yaml(f"reconcile: {{{field}}}", environ={})

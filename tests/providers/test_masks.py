@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from providers.contract import Bitmap, Mask
-from providers.masks import UnreadableMask, read_mask
+from providers.contract import Bitmap, Box, Instance, Mask
+from providers.masks import ColouredPicture, MaskReading, Polarity, UnreadableMask, distinct, read_mask
 from tests.providers.loopback import disc
 
 SIZE = (60, 80)
@@ -190,3 +190,121 @@ def test_any_bytes(data: bytes, start: bytes) -> None:
     """Bytes that are no picture are refused as such, whatever they are."""
     with pytest.raises(UnreadableMask):
         read_mask(start + data, size=SIZE)
+
+
+def white_share(bitmap: Bitmap, *, inverted: bool) -> bytes:
+    """Return the file of a bitmap, black on the object where it is inverted."""
+    return saved(Image.fromarray((1 - bitmap if inverted else bitmap) * np.uint8(255)))
+
+
+def frame() -> Bitmap:
+    """Return a bitmap that is solid but for a rectangle in its middle, which is 30 % of it."""
+    bitmap = np.ones(SIZE, np.uint8)
+    bitmap[15:45, 16:64] = 0
+    return bitmap
+
+
+def touching() -> Bitmap:
+    """Return a large thing that goes off the picture on the left."""
+    return disc(SIZE, x=20, y=30, radius=38)
+
+
+# What a file of unsaid polarity is read as, with a word of the warning that goes with it.
+UNSAID: dict[str, tuple[bytes, Bitmap, str]] = {
+    "small thing, white": (white_share(SHAPE, inverted=False), SHAPE, ""),
+    "small thing, black": (white_share(SHAPE, inverted=True), SHAPE, "turned over"),
+    "small thing, black, in JPEG": (saved(Image.fromarray((1 - SHAPE) * np.uint8(255)), "JPEG"), SHAPE, "turned over"),
+    "small thing, black, in WebP": (
+        saved(Image.fromarray((1 - SHAPE) * np.uint8(255)), "WEBP", lossless=True),
+        SHAPE,
+        "turned over",
+    ),
+    "frame, white": (white_share(frame(), inverted=False), 1 - frame(), "turned over"),
+    "frame, black": (white_share(frame(), inverted=True), 1 - frame(), ""),
+    "large thing at the border, white": (white_share(touching(), inverted=False), touching(), "not certain"),
+    "small thing at the border, black": (
+        white_share(disc(SIZE, x=0, y=0, radius=20), inverted=True),
+        1 - disc(SIZE, x=0, y=0, radius=20),
+        "not certain",
+    ),
+    "all white": (white_share(np.ones(SIZE, np.uint8), inverted=False), np.ones(SIZE, np.uint8), "not certain"),
+    "all black": (white_share(np.ones(SIZE, np.uint8), inverted=True), np.zeros(SIZE, np.uint8), ""),
+    "cut-out": (saved(cut_out()), SHAPE, ""),
+}
+
+
+@pytest.mark.parametrize("form", UNSAID)
+def test_unsaid_polarity(form: str) -> None:
+    """Where nobody says which is the object, white is; but not where it surrounds all else; doubts are warned of."""
+    data, expected, warning = UNSAID[form]
+    reading = read_mask(data, size=SIZE, polarity=Polarity.UNSAID)
+    assert reading.mask.iou(Mask.from_bitmap(expected)) > (0.95 if "JPEG" in form else 0.999) or not expected.any()
+    assert int(expected.sum()) == reading.mask.area or "JPEG" in form
+    assert [warning in each for each in reading.warnings] == [True] * bool(warning)
+
+
+@pytest.mark.parametrize("bitmap", [SHAPE, frame(), touching(), np.ones(SIZE, np.uint8)])
+def test_known_polarity(bitmap: Bitmap) -> None:
+    """A polarity that is known is obeyed, whatever the mask looks like; a cut-out has none."""
+    truth = Mask.from_bitmap(bitmap)
+    assert (truth, ()) == told(read_mask(white_share(bitmap, inverted=False), size=SIZE))
+    assert (truth, ()) == told(read_mask(white_share(bitmap, inverted=True), size=SIZE, polarity=Polarity.BLACK))
+    assert (TRUTH, ()) == told(read_mask(saved(cut_out()), size=SIZE, polarity=Polarity.BLACK))
+
+
+def told(reading: MaskReading) -> tuple[Mask, tuple[str, ...]]:
+    """Return mask and warnings."""
+    return reading.mask, reading.warnings
+
+
+BOX = TRUTH.box
+
+
+@pytest.mark.parametrize("polarity", [Polarity.WHITE, Polarity.UNSAID])
+def test_turned_over_by_its_box(polarity: Polarity) -> None:
+    """The provider's box tells an inverted mask from a right one; only where it is decisive anything is turned over."""
+    assert BOX is not None
+    right, wrong = (white_share(SHAPE, inverted=inverted) for inverted in (False, True))
+    assert (TRUTH, ()) == told(read_mask(right, size=SIZE, polarity=polarity, box=BOX))
+    turned = read_mask(wrong, size=SIZE, polarity=polarity, box=BOX)
+    assert TRUTH == turned.mask
+    assert ["box fits its black" in warning for warning in turned.warnings] == [True]
+    for elsewhere in (Box(0, 0, 10, 10), Box(0, 0, SIZE[1], SIZE[0])):
+        kept = read_mask(wrong, size=SIZE, polarity=polarity, box=elsewhere)
+        assert (Mask.from_bitmap(1 - SHAPE), ()) == told(kept)
+        assert (TRUTH, ()) == told(read_mask(right, size=SIZE, polarity=polarity, box=elsewhere))
+
+
+def test_other_proportions() -> None:
+    """A mask whose proportions are not the picture's is resized, and a second warning says what that may mean."""
+    reading = read_mask(saved(GREY), size=(80, 60))
+    assert (80, 60) == reading.mask.size
+    assert ["resized" in reading.warnings[0], "proportions" in reading.warnings[1]] == [True, True]
+    assert 1 == len(read_mask(saved(GREY), size=(61, 80)).warnings)
+
+
+def test_coloured_preview() -> None:
+    """A whole picture in colours is told apart from a file that is broken."""
+    with pytest.raises(ColouredPicture):
+        read_mask(UNREADABLE["photograph"], size=SIZE)
+    with pytest.raises(UnreadableMask) as caught:
+        read_mask(UNREADABLE["cut PNG"], size=SIZE)
+    assert not isinstance(caught.value, ColouredPicture)
+
+
+def test_deep_cut_out() -> None:
+    """A cut-out of 16 bits is cut at half of its alpha."""
+    deep = np.dstack([np.zeros((*SIZE, 3), np.uint16), SHAPE.astype(np.uint16) * 65535])
+    assert TRUTH == read_mask(bytes(cv2.imencode(".png", deep)[1]), size=SIZE).mask
+
+
+def test_equal_masks() -> None:
+    """Of equal masks one is kept, where the first stood and with the best score; a warning counts the others."""
+    other = Mask.from_bitmap(touching())
+    again = Mask.from_bitmap(SHAPE.copy())
+    given = [Instance(TRUTH, 0.4), Instance(other, None), Instance(again, 0.9), Instance(TRUTH, None)]
+    kept, warnings = distinct(given)
+    assert (Instance(TRUTH, 0.9), Instance(other, None)) == kept
+    assert ("2 of the provider's masks were equal to another and are left out.",) == warnings
+    assert ((given[0], given[1]), ()) == distinct(given[:2])
+    assert ((), ()) == distinct([])

@@ -97,6 +97,14 @@ class House:
         """Return the calls in the upstream's books; none for a model in this process."""
         return [] if self.subject.upstream is None else self.sandbox.books(self.subject.upstream)
 
+    def billed_beyond(self, *usages: Usage) -> list[dict[str, object]]:
+        """Return the billed calls that are none of *usages*; where the upstream names none, the last are theirs."""
+        calls = self.billed()
+        if not self.subject.names_calls:
+            return calls[: max(0, len(calls) - len(usages))]
+        named = {usage.upstream_ref for usage in usages}
+        return [call for call in calls if call["id"] not in named]
+
 
 @asynccontextmanager
 async def open_house(

@@ -13,6 +13,8 @@ from providers.contract import (
     Capabilities,
     Deadline,
     Deployment,
+    Fate,
+    Found,
     Instance,
     Mask,
     Means,
@@ -83,6 +85,17 @@ class Outsider:
             raise ProviderUnanswered("the deadline passed", may_have_charged=False) from None
         instances = (Instance(mask, None),) if mask.area else ()
         return Segmentation(instances), Usage(seconds=self._means.clock() - started)
+
+    async def look_up(
+        self,
+        deployment: Deployment,  # noqa: ARG002 - work in this process leaves no record
+        *,
+        attempt_id: str,  # noqa: ARG002 - as above
+        upstream_ref: str | None,  # noqa: ARG002 - as above
+        deadline: Deadline,  # noqa: ARG002 - as above
+    ) -> Found:
+        """Say that nothing is owed."""
+        return Found(Fate.NOT_CHARGED)
 
     async def close(self) -> None:
         """Do nothing."""

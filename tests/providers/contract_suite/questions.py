@@ -66,7 +66,7 @@ def known_questions(scene: Scene, capabilities: Capabilities) -> list[Known]:
     for kind in sorted(capabilities.prompt_kinds):
         match kind:
             case PromptKind.TEXT:
-                questions += _by_text(scene)
+                questions += _by_text(scene, capabilities)
             case PromptKind.OBJECT:
                 questions += _by_object(scene, capabilities)
             case PromptKind.AUTOMATIC:
@@ -81,9 +81,10 @@ def one_question(scene: Scene, capabilities: Capabilities) -> Known:
     return min(known_questions(scene, capabilities), key=lambda known: len(known.truth))
 
 
-def _by_text(scene: Scene) -> list[Known]:
-    """Return a question by the name of every object, and by the last word of it, which may name several."""
+def _by_text(scene: Scene, capabilities: Capabilities) -> list[Known]:
+    """Return a question by each name and each last word of one, where no more are named than can come back."""
     names = {thing.name for thing in scene.objects} | {thing.name.split()[-1] for thing in scene.objects}
+    names = {name for name in names if len(scene.named(name)) <= (capabilities.max_masks or MOST_MASKS)}
     return [
         Known(scene, TextPrompt(name), tuple(scene.objects[index].mask for index in scene.named(name)))
         for name in sorted(names)

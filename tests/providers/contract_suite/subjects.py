@@ -34,6 +34,8 @@ class Subject:
     """Each holds one known option with a value that it cannot have."""
     least_iou: float = 1.0
     """How well its masks cover the known scene: 1.0 where the sandbox knows the truth."""
+    names_calls: bool = True
+    """Whether its upstream names a call in the answer; without that neither usage nor errors can."""
     names_attempts: bool = False
     """Whether the attempt's id reaches the upstream's books."""
     before: tuple[str, ...] = ()
@@ -65,12 +67,60 @@ SUBJECTS = (
         upstream="runflow-eu",
         key_variable="RUNFLOW_API_KEY",
         options={"poll_seconds": 0.02},
-        bad_options=({"poll_seconds": 0}, {"poll_seconds": True}, {"picture_as": "fax"}, {"asset_hosts": 5}),
+        bad_options=(
+            {"poll_seconds": 0},
+            {"poll_seconds": True},
+            {"picture_as": "fax"},
+            {"asset_hosts": 5},
+            {"generation": 4},
+            {"generation": "3"},
+            {"prompts_as": "xml"},
+            {"polarity": "grey"},
+            {"organization_id": "a b"},
+        ),
         names_attempts=True,
         before=("upload",),
         after=("poll", "download"),
     ),
-    Subject("prodia", "inference.sam3.segment.v1", upstream="prodia", key_variable="PRODIA_TOKEN", multipart=True),
+    *(
+        Subject(
+            "runflow",
+            "meta/sam-3/image",
+            upstream="runflow-eu",
+            key_variable="RUNFLOW_API_KEY",
+            options={"generation": generation},
+            names_calls=False,
+            before=("upload",),
+            after=("download",),
+        )
+        for generation in (2, 1)
+    ),
+    Subject(
+        "runflow",
+        "runflow/smart-segmentation",
+        upstream="runflow-eu",
+        key_variable="RUNFLOW_API_KEY",
+        options={"poll_seconds": 0.02},
+        names_attempts=True,
+        before=("upload",),
+        after=("poll", "download"),
+    ),
+    *(
+        Subject(
+            "prodia",
+            model,
+            upstream="prodia",
+            key_variable="PRODIA_TOKEN",
+            bad_options=({"max_masks": 0}, {"max_masks": True}, {"max_masks": 2.5}, {"max_masks": 2048}),
+            multipart=True,
+        )
+        for model in (
+            "inference.sam3.segment.v1",
+            "inference.segment.v2",
+            "inference.sam2.segment.v1",
+            "inference.segment.v1",
+        )
+    ),
     Subject("local", "classic", least_iou=0.9),
     Subject("outsider", "flood", least_iou=0.9),
 )

@@ -13,8 +13,11 @@ import pytest
 from aiohttp import web
 
 from providers.contract import (
+    AutomaticPrompt,
     Deadline,
     Deployment,
+    Fate,
+    Found,
     Mask,
     Money,
     ProviderDenied,
@@ -297,29 +300,79 @@ async def test_nobody_listens(scene: Scene) -> None:
     assert (await scene.failure(ProviderUnreachable)).may_have_charged is False
 
 
+async def test_look_up(scene: Scene) -> None:
+    """Nobody can tell what became of a lost call, and nothing is sent to find out."""
+    deadline = Deadline.after(20, time.monotonic)
+    found = await scene.prodia.look_up(scene.deployment, attempt_id="att_1", upstream_ref=None, deadline=deadline)
+    assert found == Found(Fate.UNKNOWN)
+    assert scene.fake.seen == []
+
+
 async def test_check(scene: Scene) -> None:
-    """A deployment with an option is refused, since there are none."""
-    with pytest.raises(ValueError, match=r"options\.speed is unknown; known options: none"):
+    """A deployment with an option that there is not is refused."""
+    with pytest.raises(ValueError, match=r"options\.speed is unknown; known options: max_masks"):
         scene.prodia.check(replace(scene.deployment, options={"speed": 1}))
 
 
+@pytest.mark.parametrize("most", [0, 2048, 1.5, True, "3"])
+async def test_check_max_masks(scene: Scene, most: Any) -> None:
+    """The masks that are read of one answer are a whole number from 1 to 2047."""
+    with pytest.raises(
+        ValueError, match=r"options\.max_masks is .*; it has to be a whole number of masks from 1 to 2047"
+    ):
+        scene.prodia.check(replace(scene.deployment, options={"max_masks": most}))
+
+
+async def test_max_masks(scene: Scene) -> None:
+    """A deployment may say how many masks of an answer are read; the rest is named in a warning."""
+    scene.deployment = replace(scene.deployment, options={"max_masks": 1})
+    scene.prodia.check(scene.deployment)
+    segmentation, _ = await scene.ask()
+    assert [instance.mask for instance in segmentation.instances] == TRUTHS[:1]
+    assert segmentation.warnings == ("Prodia sent 2 masks; only the first 1 were read.",)
+
+
+@pytest.mark.parametrize("name", ["inference.sam2.segment.v1", "inference.segment.v1"])
+async def test_automatic(scene: Scene, name: str) -> None:
+    """SAM 2 is sent its type as it is configured and no config, and finds everything without labels."""
+    scene.deployment = replace(scene.deployment, model=name)
+    scene.prodia.check(scene.deployment)
+    question = Question(picture_of(SIZE), AutomaticPrompt(), 10)
+    deadline = Deadline.after(20, time.monotonic)
+    segmentation, _ = await scene.prodia.segment(question, scene.deployment, attempt_id="att_1", deadline=deadline)
+    assert [(instance.mask, instance.label) for instance in segmentation.instances] == [(mask, None) for mask in TRUTHS]
+    [(_, _, parts)] = scene.fake.seen
+    assert parts["job"] == ("job.json", "application/json", f'{{"type":"{name}"}}'.encode())
+
+
 async def test_defaults(scene: Scene) -> None:
-    """A token in the environment is a deployment of the public endpoint that can work; without one there is none."""
-    [deployment] = scene.prodia.defaults({"PRODIA_TOKEN": "tok_x"})
-    scene.prodia.check(deployment)
-    assert (deployment.endpoint, deployment.credential) == ("https://inference.prodia.com/v2", Secret("tok_x"))
+    """A token in the environment is a deployment of each product at the public endpoint; without one there is none."""
+    deployments = scene.prodia.defaults({"PRODIA_TOKEN": "tok_x"})
+    for deployment in deployments:
+        scene.prodia.check(deployment)
+        assert (deployment.endpoint, deployment.credential) == ("https://inference.prodia.com/v2", Secret("tok_x"))
+    assert [(deployment.name, deployment.model) for deployment in deployments] == [
+        ("prodia", "inference.sam3.segment.v1"),
+        ("prodia-sam2", "inference.sam2.segment.v1"),
+    ]
     assert list(scene.prodia.defaults({})) == []
 
 
-async def test_models(scene: Scene) -> None:
-    """The one model takes 500 characters about pictures of 256 to 4096 pixels and 10 MB; 0.005 dollars are reserved."""
-    model = scene.prodia.models["inference.sam3.segment.v1"]
-    limits = model.capabilities.limits
-    assert (limits.min_side, limits.max_side, limits.max_bytes, limits.max_prompt_characters) == (
-        256,
-        4096,
-        10_000_000,
-        500,
-    )
+@pytest.mark.parametrize(
+    ("names", "family", "kind", "max_side", "characters"),
+    [
+        (("inference.sam3.segment.v1", "inference.segment.v2"), "sam3", "text", 4096, 500),
+        (("inference.sam2.segment.v1", "inference.segment.v1"), "sam2", "automatic", 2048, None),
+    ],
+)
+async def test_models(
+    scene: Scene, names: tuple[str, str], family: str, kind: str, max_side: int, characters: int | None
+) -> None:
+    """Each product takes one kind of prompt about pictures of 10 MB within its sides; 0.005 dollars are reserved."""
+    model, again = (scene.prodia.models[name] for name in names)
+    assert model is again
+    can = model.capabilities
+    assert (can.limits.min_side, can.limits.max_side, can.limits.max_bytes) == (256, max_side, 10_000_000)
+    assert (can.prompt_kinds, can.limits.max_prompt_characters) == ({kind}, characters)
     assert model.list_price is not None
-    assert (model.family, model.list_price.usd, model.capabilities.gives_scores) == ("sam3", "0.005", False)
+    assert (model.name, model.family, model.list_price.usd, can.gives_scores) == (names[0], family, "0.005", False)

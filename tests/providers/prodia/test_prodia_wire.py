@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from providers.contract import Money, Outcome, ProviderFailed, Question, Reply, TextPrompt
-from providers.masks import UnreadableMask
+from providers.contract import AutomaticPrompt, Money, Outcome, ProviderFailed, Question, Reply, TextPrompt
+from providers.masks import read_mask
 from providers.prodia.translate import to_error, to_job, to_job_error, to_segmentation
-from providers.prodia.wire import Answer, FailureText, Job, SegmentJob, job_body, read_answer, read_failure
+from providers.prodia.wire import Answer, FailureText, Job, SegmentJob, Wanted, job_body, read_answer, read_failure
 from tests.providers.loopback import disc, file_of, picture_of
 
 B = "9a1b" * 15
@@ -55,7 +55,7 @@ def job_of(answer: Answer) -> Job:
 
 def test_job_body() -> None:
     """The request is the job first, then the picture with its real type and extension, in the form all clients send."""
-    job = SegmentJob("inference.sam3.segment.v1", "robot cat", 0.5)
+    job = SegmentJob("inference.sam3.segment.v1", Wanted("robot cat", 0.5))
     assert job_body(job, picture=b"\xff\xd8\xff", media_type="image/jpeg", boundary=b"BOUNDARY") == (
         b"--BOUNDARY\r\n"
         b'Content-Disposition: form-data; name="job"; filename="job.json"\r\n'
@@ -75,7 +75,22 @@ def test_job_body() -> None:
 def test_threshold(min_score: float | None, threshold: float) -> None:
     """The least score is Prodia's threshold; without one, Prodia's default is sent."""
     question = Question(picture_of((256, 256)), TextPrompt("robot cat"), 10, min_score)
-    assert to_job(question, model="m") == SegmentJob("m", "robot cat", threshold)
+    assert to_job(question, model="m") == SegmentJob("m", Wanted("robot cat", threshold))
+
+
+def test_prompt_is_trimmed() -> None:
+    """The prompt goes without the blanks around it, which count among Prodia's 500 characters."""
+    question = Question(picture_of((256, 256)), TextPrompt("  robot cat\n"), 10)
+    assert to_job(question, model="m") == SegmentJob("m", Wanted("robot cat", 0.5))
+
+
+@pytest.mark.parametrize("name", ["inference.sam2.segment.v1", "inference.segment.v1"])
+def test_automatic_job(name: str) -> None:
+    """A SAM 2 job has its type, under the name that was configured, and no config at all."""
+    job = to_job(Question(picture_of((256, 256)), AutomaticPrompt(), 10, 0.5), model=name)
+    assert job == SegmentJob(name, None)
+    body = job_body(job, picture=b"", media_type="image/png", boundary=b"B")
+    assert f'{{"type":"{name}"}}\r\n--B\r\n'.encode() in body
 
 
 def test_answer() -> None:
@@ -253,14 +268,43 @@ def test_segmentation() -> None:
     shape = disc((40, 50), x=20, y=20, radius=10)
     question = Question(picture_of((40, 50)), TextPrompt("robot cat"), 10)
     outputs = [file_of(shape), file_of(shape * 0), file_of(shape[::2, ::2]), file_of(shape[::2, ::2])]
-    segmentation = to_segmentation(outputs, question)
+    segmentation = to_segmentation([read_mask(output, size=(40, 50)) for output in outputs], question)
     assert [(instance.score, instance.label) for instance in segmentation.instances] == [(None, "robot cat")] * 3
     assert segmentation.instances[0].mask.bitmap.tolist() == shape.tolist()
     assert segmentation.warnings == ("A mask of 25x20 pixels was resized to 50x40 by nearest neighbour.",)
 
 
-def test_segmentation_unreadable() -> None:
-    """One output that is no mask spoils the answer."""
+def test_segmentation_unread() -> None:
+    """Masks beyond the deployment's cap are named in a warning."""
     question = Question(picture_of((40, 50)), TextPrompt("robot cat"), 10)
-    with pytest.raises(UnreadableMask):
-        to_segmentation([b"<html>"], question)
+    reading = read_mask(file_of(disc((40, 50), x=20, y=20, radius=10)), size=(40, 50))
+    segmentation = to_segmentation([reading], question, unread=2)
+    assert len(segmentation.instances) == 1
+    assert segmentation.warnings == ("Prodia sent 3 masks; only the first 1 were read.",)
+
+
+@pytest.mark.parametrize(
+    ("min_score", "warnings"),
+    [(None, ()), (0.3, ("Prodia's SAM 2 gives no scores: min_score left nothing out.",))],
+)
+def test_automatic_segmentation(min_score: float | None, warnings: tuple[str, ...]) -> None:
+    """What SAM 2 found has no label; a least score that it cannot heed is said not to have been."""
+    question = Question(picture_of((40, 50)), AutomaticPrompt(), 10, min_score)
+    reading = read_mask(file_of(disc((40, 50), x=20, y=20, radius=10)), size=(40, 50))
+    segmentation = to_segmentation([reading], question)
+    assert [(instance.score, instance.label) for instance in segmentation.instances] == [(None, None)]
+    assert segmentation.warnings == warnings
+
+
+@pytest.mark.parametrize("elapsed", ["1e999", "-1", "1" + "0" * 400, '"fast"', "true", "null", "86401"])
+def test_no_seconds(elapsed: str) -> None:
+    """A duration that is none is no duration, and the answer stands."""
+    text = json.dumps(JOB).replace("0.2994", elapsed)
+    body = part("job", "job.json", "application/json", text.encode()) + f"--{B}--".encode()
+    assert job_of(read_answer(reply(f"multipart/form-data; boundary={B}", body))).seconds == 0.0
+
+
+@pytest.mark.parametrize("name", ["", "x" * 129, "two\nlines", "\ud800", "é", 5, None])
+def test_no_id(name: Any) -> None:
+    """An id that no log line could hold is left out, and the answer stands."""
+    assert job_of(read_answer(multipart({**JOB, "id": name}))).id is None

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,8 @@ from aiohttp import web
 
 from providers.contract import (
     Box,
-    Deadline,
-    Deployment,
-    Mask,
     Money,
     ObjectPrompt,
-    Prompt,
     ProviderDenied,
     ProviderError,
     ProviderFailed,
@@ -29,161 +24,10 @@ from providers.contract import (
     ProviderRefused,
     ProviderUnanswered,
     ProviderUnreachable,
-    Question,
     Secret,
-    TextPrompt,
 )
-from providers.runflow import Runflow
-from tests.providers.loopback import disc, file_of, picture_of, real_means, serving
-
-SIZE = (60, 80)
-DISCS = [disc(SIZE, x=20, y=20, radius=9), disc(SIZE, x=60, y=40, radius=12)]
-TRUTHS = [Mask.from_bitmap(bitmap) for bitmap in DISCS]
-KEY = "rf_live_test"
-RUN = "0197aaaa-0000-7000-8000-000000000001"
-ATTEMPT = "att_01J0000000000000000000000A"
-
-Answer = Callable[[web.Request], Any]
-
-
-@dataclass
-class FakeRunflow:
-    """Runflow as its documents show it: each part of it can be replaced by a test."""
-
-    base: str = ""
-    walk: list[str] = field(default_factory=lambda: ["queued", "dispatching", "running", "succeeded"])
-    """The statuses that looks at the run see, the last one for ever."""
-    output: dict[str, Any] | None = None
-    extra: dict[str, Any] = field(default_factory=lambda: {"cost": "0.005", "duration_ms": 812})
-    files: dict[str, bytes] = field(default_factory=dict)
-    create: Answer | None = None
-    look: Answer | None = None
-    upload_url: str = ""
-    put_status: int | None = 200
-    """What an upload is answered with; None breaks the connection."""
-    requests: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
-    signatures: set[str] = field(default_factory=lambda: {"1"})
-    looks: int = 0
-
-    def app(self) -> web.Application:
-        """Return the server."""
-        app = web.Application(client_max_size=2**26)
-        app.router.add_route("*", "/{path:.*}", self._answer)
-        return app
-
-    def mask_url(self, name: str) -> str:
-        """Return the address of a file, signed."""
-        return f"{self.base}/files/{name}?X-Amz-Signature=1"
-
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        body = await request.read()
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        self.requests.append((request.method, request.path_qs, headers, body))
-        path = request.path
-        if path.startswith("/files/") or path == "/put/a1":
-            return self._store(request, path)
-        if headers.get("authorization") != f"Bearer {KEY}":
-            return web.json_response({"code": "UNAUTHORIZED", "message": "who?", "errors": None}, status=401)
-        if path == "/v1/asset-uploads":
-            url = self.upload_url or f"{self.base}/put/a1"
-            return web.json_response({"asset_id": "a1", "upload_url": url}, status=201)
-        if path == "/v1/asset-uploads/a1/confirmations":
-            return web.json_response({"id": "a1", "url": f"{self.base}/files/picture?X-Amz-Signature=1"}, status=201)
-        if path == "/v1/models/meta/sam-3/image/runs":
-            return await self._created(request)
-        if path == f"/v1/runs/{RUN}":
-            return await self._looked(request)
-        return web.json_response({"code": "RUN_NOT_FOUND", "message": "unknown", "errors": None}, status=404)
-
-    def _store(self, request: web.Request, path: str) -> web.StreamResponse:
-        if "authorization" in request.headers:
-            return web.Response(status=400, text="a credential was leaked")
-        if request.method == "PUT":
-            if self.put_status is None:
-                assert request.transport is not None
-                request.transport.abort()
-            return web.Response(status=self.put_status or 200)
-        name = path.removeprefix("/files/")
-        if name not in self.files or request.query.get("X-Amz-Signature") not in self.signatures:
-            return web.Response(status=403)
-        return web.Response(body=self.files[name], content_type="application/octet-stream")
-
-    async def _created(self, request: web.Request) -> web.StreamResponse:
-        if self.create is not None:
-            return await self.create(request)
-        return web.json_response({"id": RUN, "status_code": "queued", "output": None, "cost": None}, status=201)
-
-    async def _looked(self, request: web.Request) -> web.StreamResponse:
-        self.looks += 1
-        if self.look is not None:
-            answer = await self.look(request)
-            if answer is not None:
-                return answer
-        return self.record()
-
-    def record(self) -> web.Response:
-        """Return the run as it stands."""
-        status = self.walk.pop(0) if len(self.walk) > 1 else self.walk[0]
-        done = status in {"succeeded", "partial_succeeded"}
-        return web.json_response(
-            {"id": RUN, "status_code": status, "output": self.output if done else None, **(self.extra if done else {})}
-        )
-
-    def sent(self, method: str, path: str) -> list[tuple[dict[str, str], bytes]]:
-        """Return headers and bodies of the requests to a path, its query included."""
-        return [(headers, body) for verb, where, headers, body in self.requests if (verb, where) == (method, path)]
-
-
-CREATE = "/v1/models/meta/sam-3/image/runs"
-
-
-@dataclass
-class Scene:
-    """A server, an adapter and a deployment that points at it."""
-
-    fake: FakeRunflow
-    runflow: Runflow
-    deployment: Deployment
-
-    async def ask(
-        self,
-        prompt: Prompt | None = None,
-        *,
-        url: str | None = None,
-        seconds: float = 20,
-        min_score: float | None = None,
-    ) -> tuple[list[tuple[Mask, float | None, str | None]], tuple[str, ...], Any]:
-        """Make one attempt, and return instances, warnings and usage."""
-        question = Question(picture_of(SIZE, url=url), prompt or TextPrompt("disc"), 10, min_score)
-        segmentation, usage = await self.runflow.segment(
-            question, self.deployment, attempt_id=ATTEMPT, deadline=Deadline.after(seconds, time.monotonic)
-        )
-        instances = [(instance.mask, instance.score, instance.label) for instance in segmentation.instances]
-        return instances, segmentation.warnings, usage
-
-    async def failure(self, kind: type[ProviderError], *, seconds: float = 20) -> ProviderError:
-        """Make one attempt that has to fail, and return its error."""
-        with pytest.raises(kind) as caught:
-            await self.ask(url="https://a.example/p.png", seconds=seconds)
-        assert type(caught.value).outcome == kind.outcome
-        return caught.value
-
-
-@pytest.fixture
-async def scene() -> AsyncIterator[Scene]:
-    """Serve a Runflow whose run finds both discs."""
-    fake = FakeRunflow()
-    async with serving(fake.app()) as base, real_means(base) as means:
-        fake.base = base
-        fake.files = {"0.png": file_of(DISCS[0]), "1.webp": file_of(DISCS[1], ".webp"), "picture": b""}
-        masks = [{"url": fake.mask_url(name), "type": "image"} for name in ("0.png", "1.webp")]
-        fake.output = {"outputs": masks[:1], "model_data": {"masks": masks, "scores": [0.9, 0.4]}}
-        options = {"poll_seconds": 0.02}
-        deployment = Deployment("eu", "runflow", "meta/sam-3/image", "eu", base, Secret(KEY), options)
-        runflow = Runflow(means)
-        runflow.check(deployment)
-        yield Scene(fake, runflow, deployment)
-        await runflow.close()
+from tests.providers.loopback import file_of, picture_of, serving
+from tests.providers.runflow.fake_runflow import ATTEMPT, CREATE, DISCS, KEY, RUN, SIZE, TRUTHS, Answer, Scene
 
 
 async def test_text(scene: Scene) -> None:
@@ -279,8 +123,7 @@ async def test_data_uris(scene: Scene) -> None:
 
 async def test_small_masks(scene: Scene) -> None:
     """Masks of another size are resized, and one warning says so for all of them."""
-    small = file_of(DISCS[0][::2, ::2])
-    scene.fake.files = {"0.png": small, "1.webp": small}
+    scene.fake.files = {"0.png": file_of(DISCS[0][::2, ::2]), "1.webp": file_of(DISCS[1][::2, ::2])}
     instances, warnings, _ = await scene.ask()
     assert [mask.size for mask, _, _ in instances] == [SIZE, SIZE]
     assert warnings == ("A mask of 40x30 pixels was resized to 80x60 by nearest neighbour.",)
@@ -501,7 +344,7 @@ async def test_looks_that_fail(scene: Scene) -> None:
     assert len(scene.fake.sent("POST", CREATE)) == 1
 
 
-@pytest.mark.parametrize(("status", "kind"), [(404, ProviderDenied), (200, ProviderFailed)])
+@pytest.mark.parametrize(("status", "kind"), [(404, ProviderFailed), (200, ProviderFailed)])
 async def test_run_stays_unknown(scene: Scene, status: int, kind: type[ProviderError]) -> None:
     """A run that is unknown or unreadable three times in a row is given up long before the deadline."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from providers.runflow.output import MaskFile, RunOutput, read_output
+from providers.runflow.output import MaskFile, RunOutput, final, read_output
 from providers.upstream_json import read_json
 
 PREVIEW = {"url": "https://f.example/preview.png?X-Amz-Signature=0", "type": "image"}
@@ -16,6 +16,12 @@ SCORES = [0.98, 0.5]
 BOXES = [[0.5, 0.5, 0.1, 0.1], [0.2, 0.2, 0.1, 0.1]]
 METADATA = [{"index": 0, "score": 0.98, "box": BOXES[0]}, {"index": 1, "score": 0.5, "box": BOXES[1]}]
 FIGURES: dict[str, Any] = {"metadata": METADATA, "scores": SCORES, "boxes": BOXES}
+
+
+def unboxed(output: RunOutput | None) -> RunOutput | None:
+    """Return an output without the boxes of its files."""
+    return output and RunOutput(tuple(MaskFile(file.url, file.score) for file in output.files), output.nameless)
+
 
 FOUND = RunOutput(tuple(MaskFile(mask["url"], score) for mask, score in zip(MASKS, SCORES, strict=True)))
 UNSCORED = RunOutput(tuple(MaskFile(mask["url"], None) for mask in MASKS))
@@ -47,7 +53,7 @@ VARIANTS: dict[str, Any] = {
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_variants(variant: str) -> None:
     """Every variant with scores names the same masks with the same scores."""
-    assert read(VARIANTS[variant]) == FOUND
+    assert unboxed(read(VARIANTS[variant])) == FOUND
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -60,7 +66,7 @@ def test_variants_as_texts(variant: str) -> None:
             for key, value in record.items()
         }
 
-    assert read(as_texts(VARIANTS[variant])) == FOUND
+    assert unboxed(read(as_texts(VARIANTS[variant]))) == FOUND
 
 
 @pytest.mark.parametrize(
@@ -137,7 +143,34 @@ def test_preview_and_one_mask(figures: dict[str, Any]) -> None:
 def test_two_masks_and_boxes(boxes: list[Any]) -> None:
     """Two boxes stand for two masks, whether or not their list is nested once more."""
     output = read({"output": {"outputs": MASKS, "model_data": {"boxes": boxes}}})
-    assert output == UNSCORED
+    assert unboxed(output) == UNSCORED
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [{"boxes": BOXES}, {"boxes": [BOXES]}, {"metadata": METADATA[::-1]}, {"boxes": [None], "metadata": METADATA[::-1]}],
+)
+def test_boxes_of_masks(figures: dict[str, Any]) -> None:
+    """Boxes come from their own list, or from the metadata by its index."""
+    output = read({"output": {"masks": MASKS, **figures}})
+    assert output is not None
+    assert [tuple(box) for box in BOXES] == [file.box for file in output.files]
+
+
+@pytest.mark.parametrize("box", [None, [], [0.5, 0.5, 0.1], [0.5, 0.5, 0, 0.1], [300, 200, 40, 60], ["0", 0, 1, 1], 7])
+def test_no_boxes(box: Any) -> None:
+    """What cannot be a box in parts of the picture is none."""
+    output = read({"output": {"masks": MASKS, "boxes": [box, box]}})
+    assert unboxed(output) == output == UNSCORED
+
+
+def test_final_file() -> None:
+    """Of a workflow's files those named as its result count alone; without such a name all of them do."""
+    files = [MaskFile(f"https://f.example/o/{name}.webp?X=1", None) for name in ("input_1", "result_00001_", "step_2")]
+    assert RunOutput((files[1],)) == final(RunOutput(tuple(files)))
+    assert RunOutput(tuple(files[::2])) == final(RunOutput(tuple(files[::2])))
+    data = MaskFile("data:image/png;base64,AA==/result", None)
+    assert RunOutput((data,)) == final(RunOutput((data,)))
 
 
 def test_each_address_once() -> None:

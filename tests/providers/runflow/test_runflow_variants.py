@@ -17,7 +17,7 @@ from providers.sandbox import Sandbox
 from providers.transport import HttpUpstream
 from providers.workers import ThreadWorkers
 
-Ask = Callable[[str], Awaitable[Segmentation]]
+Ask = Callable[..., Awaitable[Segmentation]]
 
 
 @pytest.fixture
@@ -47,10 +47,10 @@ async def ask(sandbox: Sandbox, scene: dict[str, Any]) -> AsyncIterator[Ask]:
     workers, upstream = ThreadWorkers(threads=2, queue=64), HttpUpstream(time.monotonic)
     fetcher = GuardedFetcher(time.monotonic, allow=[endpoint.removeprefix("http://")])
     runflow = Runflow(Means(upstream, fetcher, workers, time.monotonic, asyncio.sleep))
-    deployment = Deployment("runflow-eu", "runflow", "meta/sam-3/image", "eu", endpoint, Secret("any_key"))
     picture = Picture(scene["picture"], "image/png", scene["width"], scene["height"], "blake3:x")
 
-    async def asked(text: str) -> Segmentation:
+    async def asked(text: str, *, model: str = "meta/sam-3/image", **options: Any) -> Segmentation:
+        deployment = Deployment("runflow-eu", "runflow", model, "eu", endpoint, Secret("any_key"), options)
         question = Question(picture, TextPrompt(text), 32)
         deadline = Deadline.after(30, time.monotonic)
         segmentation, _ = await runflow.segment(
@@ -84,3 +84,30 @@ async def test_variants(*, sandbox: Sandbox, scene: dict[str, Any], ask: Ask, va
     assert [Mask.from_counts((height, width), thing["rle"]["counts"])] == [each.mask for each in found.instances]
     assert (found.instances[0].score is None) == (variant == "c")
     assert nothing.instances == ()
+
+
+@pytest.mark.parametrize("kind", ["png", "webp"])
+@pytest.mark.parametrize("polarity", ["normal", "inverted"])
+async def test_smart_segmentation(
+    *, sandbox: Sandbox, scene: dict[str, Any], ask: Ask, kind: str, polarity: str
+) -> None:
+    """Smart Segmentation's one mask is the same in either format and either polarity."""
+    address = f"{sandbox.control_url}/upstreams/runflow-eu/habits"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.put(address, json={"smart_format": kind, "smart_polarity": polarity}) as answer,
+    ):
+        assert answer.status == 200
+    thing = scene["objects"][0]
+    found = await ask(thing["name"], model="runflow/smart-segmentation")
+    height, width = thing["rle"]["size"]
+    [instance] = found.instances
+    assert instance.mask.iou(Mask.from_counts((height, width), thing["rle"]["counts"])) > 0.999
+    assert ["turned over" in warning for warning in found.warnings] == [True] * (polarity == "inverted")
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+async def test_generations(scene: dict[str, Any], ask: Ask, generation: int) -> None:
+    """The older calls find what the current one finds."""
+    name = scene["objects"][0]["name"]
+    assert await ask(name) == await ask(name, generation=generation)

@@ -11,6 +11,7 @@ from providers.runflow.wire import (
     BoxPrompt,
     ErrorText,
     Failure,
+    Labels,
     PointPrompt,
     RunInput,
     RunStatus,
@@ -34,7 +35,7 @@ def test_create_body() -> None:
         point_prompts=(PointPrompt(3, 4, 1, 1),),
         box_prompts=(BoxPrompt(1, 2, 30, 40, 1),),
     )
-    assert json.loads(create_body(run_input, client_ref="att_1")) == {
+    assert json.loads(create_body(run_input, Labels("att_1"))) == {
         "input": {
             "image_url": "https://a.example/p.png",
             "prompt": "",
@@ -49,6 +50,7 @@ def test_create_body() -> None:
             "sync_mode": False,
         },
         "client_ref": "att_1",
+        "metadata": {"maskgate_attempt": "att_1"},
     }
 
 

@@ -1,0 +1,58 @@
+"""
+Where upstreams say that work has ended.
+
+It needs no key of ours: what it brings is believed by its signature, and even then no further than that it is worth a
+look. Several processes may share one address; a callback that reaches another than the one that waits is harmless.
+"""
+
+from __future__ import annotations
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from gateway.api.routes import PlainRoute, house_of
+from gateway.problems import MalformedBody, NotFound, Unauthenticated
+from providers.contract import Notice, Notified
+
+#: A callback is small: 32 signed addresses are some 50 kB.
+MOST_BYTES = 2**20
+
+PATH = "/v1/callbacks/{deployment}"
+
+router = APIRouter(route_class=PlainRoute)
+
+
+@router.post(PATH, include_in_schema=False)  # for providers, not for callers
+async def take_callback(request: Request) -> Response:
+    """Hand a callback to the provider whose deployment it names."""
+    services = house_of(request).services
+    name = request.path_params["deployment"]
+    offer = next((offer for offer in services.offers if offer.name == name), None)
+    if offer is None:
+        raise NotFound("there is no deployment of that name")
+    provider = services.providers[offer.deployment.provider]
+    if not isinstance(provider, Notified):
+        raise NotFound(f"the deployment {name} takes no callbacks")
+    headers = {key.lower(): value for key, value in request.headers.items()}
+    notice = provider.notified(offer.deployment, headers=headers, body=await _read(request))
+    services.metrics.callback(name, notice.value)
+    if notice is Notice.FORGED:
+        raise Unauthenticated("the callback's signature is missing or was made with no secret that is configured here")
+    if notice is Notice.UNREADABLE:
+        raise MalformedBody("the callback is not what this provider documents")
+    return Response(orjson.dumps({"status": "ok"}), media_type="application/json")
+
+
+async def _read(request: Request) -> bytes:
+    """Read the whole body, and stop at the limit."""
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MOST_BYTES:
+                raise MalformedBody(f"a callback has at most {MOST_BYTES} bytes")
+    except ClientDisconnect:
+        raise MalformedBody("the body ended early") from None
+    return bytes(body)

@@ -1,0 +1,312 @@
+"""Attempts on hold, cleared up by the provider's word, in both databases."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import itertools
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from gateway.accounting import (
+    Account,
+    Attempt,
+    Cadence,
+    HeldAttempt,
+    Ledger,
+    LedgerUnavailable,
+    Reconciler,
+    Result,
+    Tally,
+    UsageQuery,
+)
+from gateway.accounting.reconciling import LONGEST_PAUSE_SECONDS, PAGE, resolve
+from gateway.store import Verdict
+from gateway.telemetry.logs import make_logger
+from providers.contract import Deadline, Deployment, Fate, Found, Money, PriceUnit, ProviderUnreachable
+
+ATTEMPT = Attempt("att_1", "seg_1", 0, "acme", "key_1", "eu", "runflow", "sam-3", "eu", "eu@2026-01-01")
+CADENCE = Cadence(every=60, first=10, absent=300)
+CHARGED = Found(Fate.CHARGED, Money(4500), "run_1")
+
+
+class Hand:
+    """Both clocks, wound by hand, in seconds since 1970."""
+
+    def __init__(self) -> None:
+        """Begin at some time."""
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+@dataclass
+class Oracle:
+    """A provider that is asked about attempts alone."""
+
+    found: Found | Exception = field(default_factory=lambda: CHARGED)
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+
+    async def look_up(
+        self, _deployment: Deployment, *, attempt_id: str, upstream_ref: str | None, deadline: Deadline
+    ) -> Found:
+        """Say what it was told to say."""
+        assert not deadline.passed
+        self.asked.append((attempt_id, upstream_ref))
+        await asyncio.sleep(0)
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+@dataclass
+class Bench:
+    """A ledger, an oracle and a clock."""
+
+    ledger: Ledger
+    clock: Hand
+    oracle: Oracle = field(default_factory=Oracle)
+    counted: list[tuple[str, Result, int]] = field(default_factory=list)
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+    log: io.StringIO = field(default_factory=io.StringIO)
+
+    def reconciler(self, *, cadence: Cadence = CADENCE, ledger: Ledger | None = None) -> Reconciler:
+        """Return one that knows the deployment `eu`."""
+
+        def count(held: HeldAttempt, result: Result, charge: Money) -> None:
+            self.counted.append((held.attempt_id, result, charge.microusd))
+            self.heard.set()
+
+        return Reconciler(
+            ledger or self.ledger,
+            {"eu": Account(Deployment("eu", "runflow", "sam-3", "eu"), self.oracle, PriceUnit.SUCCESS)},
+            cadence,
+            wall=self.clock,
+            clock=self.clock,
+            sleep=asyncio.sleep,
+            count=count,
+            log=make_logger(self.log),
+        )
+
+    async def hold(self, *names: str, upstream_ref: str | None = None, **others: object) -> None:
+        """Put attempts on hold, one after another."""
+        for name in names:
+            attempt = replace(ATTEMPT, attempt_id=name, **others)
+            async with await self.ledger.reserve(attempt, Money(5000), expires_in=60) as reservation:
+                await reservation.hold("unanswered", upstream_ref=upstream_ref)
+
+    async def total(self) -> Tally:
+        """Return the sum of everything."""
+        return (await self.ledger.usage(UsageQuery())).total
+
+
+@pytest.fixture
+async def bench(database_url: str) -> AsyncIterator[Bench]:
+    """An empty ledger in each kind of database."""
+    clock = Hand()
+    ledger = await Ledger.open(database_url, wall=clock, clock=time.monotonic, answer_seconds=10)
+    yield Bench(ledger, clock)
+    await ledger.close()
+
+
+async def test_settled(bench: Bench) -> None:
+    """What the provider has billed is charged at its figure, once it is time to ask, and asked about no more."""
+    await bench.hold("att_1", upstream_ref="run_1")
+    reconciler = bench.reconciler()
+    assert 0 == await reconciler.round()
+    assert [] == bench.oracle.asked
+    bench.clock.now += CADENCE.first
+    assert 1 == await reconciler.round()
+    assert 0 == await reconciler.round()
+    assert [("att_1", "run_1")] == bench.oracle.asked
+    assert Tally(attempts=1, settled=1, charged_microusd=4500, cost_microusd=4500) == await bench.total()
+    assert [("att_1", Result.SETTLED, 4500)] == bench.counted
+    assert '"event":"attempt_reconciled"' in bench.log.getvalue()
+
+
+async def test_released(bench: Bench) -> None:
+    """What the provider has not billed is given back."""
+    await bench.hold("att_1")
+    bench.oracle.found = Found(Fate.NOT_CHARGED)
+    bench.clock.now += CADENCE.first
+    assert 1 == await bench.reconciler().round()
+    assert Tally(attempts=1, released=1) == await bench.total()
+
+
+async def test_absence_is_believed_late(bench: Bench) -> None:
+    """An attempt that the provider knows nothing of stays on hold until it can no longer be on its way."""
+    await bench.hold("att_1")
+    bench.oracle.found = Found(Fate.ABSENT)
+    reconciler = bench.reconciler()
+    asked_at = []
+    for _ in range(int(CADENCE.absent) + 1):
+        before = len(bench.oracle.asked)
+        await reconciler.round()
+        if len(bench.oracle.asked) > before:
+            asked_at.append(bench.clock.now - 1_800_000_000)
+        bench.clock.now += 1
+    assert [10, 20, 40, 80, 160, 300] == asked_at
+    assert Tally(attempts=1, released=1) == await bench.total()
+
+
+@pytest.mark.parametrize(
+    ("word", "result"),
+    [
+        (Found(Fate.UNKNOWN), Result.UNKNOWN),
+        (ProviderUnreachable("no connection"), Result.FAILED),
+        (RuntimeError("a defect of the adapter"), Result.FAILED),
+    ],
+    ids=["unknown", "unreachable", "defect"],
+)
+async def test_no_word(bench: Bench, word: Found | Exception, result: Result) -> None:
+    """Without word an attempt stays on hold, and is asked about ever more rarely, at last once an hour."""
+    await bench.hold("att_1")
+    bench.oracle.found = word
+    reconciler = bench.reconciler()
+    asked_at: list[float] = []
+    while len(asked_at) < 12:
+        await reconciler.round()
+        asked_at += [bench.clock.now] * (len(bench.oracle.asked) - len(asked_at))
+        bench.clock.now += 10 if len(asked_at) < 6 else 80
+    pauses = [round(after - before) for before, after in itertools.pairwise(asked_at)]
+    assert [10, 20, 40, 80, 160, 320, 640, 1280, 2560, LONGEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS] == pauses
+    assert {result} == {each for _, each, _ in bench.counted}
+    assert Tally(attempts=1, held=1, held_microusd=5000) == await bench.total()
+
+
+async def test_one_failure_spares_the_others(bench: Bench) -> None:
+    """A deployment that cannot be asked about one attempt is not asked about its others in the same round."""
+    await bench.hold("att_1", "att_2", "att_3")
+    bench.oracle.found = ProviderUnreachable("no connection")
+    bench.clock.now += CADENCE.first
+    reconciler = bench.reconciler()
+    await reconciler.round()
+    await reconciler.round()
+    assert [("att_1", None)] == bench.oracle.asked
+    bench.oracle.found = CHARGED
+    bench.clock.now += CADENCE.first
+    assert 3 == await reconciler.round()
+
+
+@pytest.mark.parametrize("change", [{"deployment": "gone"}, {"model": "sam-2"}, {"provider": "prodia"}])
+async def test_left_alone(bench: Bench, change: dict[str, str]) -> None:
+    """An attempt of a deployment that is gone, or that means another model now, is left alone."""
+    await bench.hold("att_1", **change)
+    bench.clock.now += 10_000
+    assert 0 == await bench.reconciler().round()
+    assert [] == bench.oracle.asked
+    assert 5000 == (await bench.total()).held_microusd
+
+
+async def test_two_gateways(bench: Bench, database_url: str) -> None:
+    """Two that clear up at once resolve each attempt once, and one of them learns that it came second."""
+    names = [f"att_{number}" for number in range(20)]
+    await bench.hold(*names)
+    bench.clock.now += CADENCE.first
+    other = await Ledger.open(database_url, wall=lambda: bench.clock() + 0.001, clock=time.monotonic, answer_seconds=10)
+    cleared = await asyncio.gather(bench.reconciler().round(), bench.reconciler(ledger=other).round())
+    await other.close()
+    assert 20 == sum(cleared)
+    assert Tally(attempts=20, settled=20, charged_microusd=90_000, cost_microusd=90_000) == await bench.total()
+    assert sorted(names * 2) == sorted(name for name, _, _ in bench.counted)
+    assert 20 == sum(result is Result.BEATEN for _, result, _ in bench.counted)
+
+
+async def test_many(bench: Bench) -> None:
+    """Whatever number stands on hold for good, the newest are asked about at once and all of them in turn."""
+    names = [f"att_{number:04}" for number in range(2 * PAGE + 50)]
+    await asyncio.gather(*(bench.hold(name) for name in names))
+    bench.oracle.found = Found(Fate.UNKNOWN)
+    bench.clock.now += CADENCE.first
+    reconciler = bench.reconciler()
+    await reconciler.round()
+    assert 2 * PAGE == len(bench.oracle.asked)
+    await reconciler.round()
+    assert set(names) == {name for name, _ in bench.oracle.asked}
+    await bench.hold("att_newest")
+    bench.clock.now += CADENCE.first
+    await reconciler.round()
+    assert ("att_newest", None) in bench.oracle.asked
+
+
+async def test_soon_after_a_hold(bench: Bench) -> None:
+    """A hold wakes whoever clears up: no round has to come around for it."""
+    running = asyncio.ensure_future(bench.reconciler(cadence=Cadence(every=3600, first=0, absent=300)).run())
+    await asyncio.sleep(0)
+    await bench.hold("att_1")
+    async with asyncio.timeout(30):
+        await bench.heard.wait()
+    assert 1 == (await bench.total()).settled
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_an_abandoned_attempt_is_cleared_up(bench: Bench) -> None:
+    """What a sweep put on hold is asked about by our own name for it."""
+    await bench.ledger.reserve(ATTEMPT, Money(5000), expires_in=60)
+    bench.clock.now += 1000
+    assert 1 == await bench.ledger.sweep()
+    assert bench.ledger.new_hold.is_set()
+    bench.clock.now += CADENCE.first
+    assert 1 == await bench.reconciler().round()
+    assert 4500 == (await bench.total()).charged_microusd
+
+
+async def test_late_own_ending(bench: Bench) -> None:
+    """An attempt that was held for abandoned and then settled by its own gateway is not resolved again."""
+    reservation = await bench.ledger.reserve(ATTEMPT, Money(5000), expires_in=60)
+    bench.clock.now += 1000
+    await bench.ledger.sweep()
+    [held] = await bench.ledger.held(10)
+    await reservation.settle(charge=Money(5000), cost=Money(5000), reported=None, upstream_ref=None)
+    assert [] == await bench.ledger.held(10)
+    assert Verdict.CLASHED is await bench.ledger.release_held(held, reason="reconciled_absent")
+    assert 5000 == (await bench.total()).charged_microusd
+
+
+async def test_ledger_down(bench: Bench) -> None:
+    """A ledger out of reach ends a round, and what could not be written is asked about again."""
+    await bench.hold("att_1")
+    bench.clock.now += CADENCE.first
+    await bench.ledger.journal.close()
+    assert 0 == await bench.reconciler().round()
+    assert [("att_1", Result.FAILED, 0)] == bench.counted
+    assert "reconciliation_failed" in bench.log.getvalue()
+    with pytest.raises(LedgerUnavailable):
+        await bench.ledger.release_held((await bench.ledger.held(1))[0], reason="x")
+
+
+HELD = HeldAttempt(7, "att_1", "eu", "runflow", "sam-3", 5000, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("found", "unit", "charge", "cost"),
+    [
+        (Found(Fate.CHARGED, Money(4000)), PriceUnit.SUCCESS, 4000, 4000),
+        (Found(Fate.CHARGED, Money(9000)), PriceUnit.SUCCESS, 5000, 9000),
+        (Found(Fate.CHARGED, Money(-1)), PriceUnit.SUCCESS, 5000, 5000),
+        (Found(Fate.CHARGED), PriceUnit.SECOND, 5000, 5000),
+        (Found(Fate.CHARGED), None, 5000, 5000),
+        (Found(Fate.NOT_CHARGED), PriceUnit.SUCCESS, 0, 0),
+        (Found(Fate.NOT_CHARGED), PriceUnit.REQUEST, 5000, 5000),
+        (Found(Fate.ABSENT), PriceUnit.REQUEST, 0, 0),
+    ],
+)
+def test_resolutions(found: Found, unit: PriceUnit | None, charge: int, cost: int) -> None:
+    """The tenant owes what is billed and no more than was set aside; without a figure, what was set aside."""
+    resolution = resolve(found, HELD, unit, believe_absence=True)
+    assert resolution is not None
+    assert (charge, cost) == (resolution.charge.microusd, resolution.cost.microusd)
+    assert (charge == 0) == resolution.release
+
+
+@pytest.mark.parametrize(("fate", "believe"), [(Fate.UNKNOWN, True), (Fate.ABSENT, False)])
+def test_no_resolution(fate: Fate, *, believe: bool) -> None:
+    """Without word, and while absence may be mere lateness, a hold stays."""
+    assert resolve(Found(fate), HELD, PriceUnit.SUCCESS, believe_absence=believe) is None
