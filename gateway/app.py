@@ -23,8 +23,18 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from gateway.accounting import Ledger, LedgerUnavailable, Price
+from gateway.accounting import (
+    Account,
+    Cadence,
+    HeldAttempt,
+    Ledger,
+    LedgerUnavailable,
+    Price,
+    Reconciler,
+    Result,
+)
 from gateway.admission import Gate
+from gateway.api import callbacks
 from gateway.api.documents import install
 from gateway.api.routes import House, router, segment
 from gateway.api.schema import (
@@ -50,11 +60,22 @@ from gateway.settings import ConfigProblem, DeploymentSettings, PriceSettings, S
 from gateway.store import KeyExists, fingerprint
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
-from providers.contract import Clock, Deployment, ListPrice, Means, Model, Money, Provider, Secret, Workers
+from providers.contract import (
+    Clock,
+    Deployment,
+    ListPrice,
+    Means,
+    Model,
+    Money,
+    Notified,
+    Provider,
+    Secret,
+    Workers,
+)
 from providers.fetch import GuardedFetcher
 from providers.registry import build_providers
 from providers.sandbox import Sandbox, gateway_config
-from providers.transport import HttpUpstream
+from providers.transport import HttpUpstream, trusted
 from providers.workers import ThreadWorkers
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -136,6 +157,7 @@ def create_app(
         redoc_url=None,
     )
     app.include_router(router)
+    app.include_router(callbacks.router)
     app.add_exception_handler(HTTPException, _framework_problem)
     app.add_middleware(
         Surroundings,
@@ -179,9 +201,10 @@ async def _build(settings: Settings, ground: Ground, stack: AsyncExitStack) -> H
     cv2.setNumThreads(1)  # the worker threads fill the cores already; OpenCV's own would only wait for each other
     workers = ThreadWorkers(threads=settings.limits.worker_threads, queue=WORKER_QUEUE)
     stack.callback(workers.close)
-    upstream = HttpUpstream(clock)
+    tls = trusted()
+    upstream = HttpUpstream(clock, tls=tls)
     stack.push_async_callback(upstream.close)
-    fetcher = GuardedFetcher(clock, allow=settings.fetch.allow)
+    fetcher = GuardedFetcher(clock, allow=settings.fetch.allow, tls=tls)
     stack.push_async_callback(fetcher.close)
     means = Means(upstream=upstream, fetcher=fetcher, workers=workers, clock=clock, sleep=asyncio.sleep)
     providers = build_providers(means)
@@ -217,6 +240,7 @@ async def _build(settings: Settings, ground: Ground, stack: AsyncExitStack) -> H
         clock=clock,
         new_id=ground.new_id,
     )
+    await _run_beside(stack, _reconciler(settings, services, ground).run())
     keyless = settings.access.keyless_on_loopback and settings.host in LOOPBACK
     return House(
         services=services,
@@ -266,7 +290,7 @@ def _offers(settings: Settings, providers: Mapping[str, Provider]) -> list[Offer
     problems: list[ConfigProblem] = []
     for index, deployment in enumerate(wanted):
         try:
-            offers.append(_offer(deployment, providers))
+            offers.append(_offer(deployment, providers, public_url=settings.public_url))
         except ValueError as error:
             problems.append(ConfigProblem(f"deployments[{index}] ({deployment.name})", None, None, str(error)))
     if problems:
@@ -286,10 +310,11 @@ def _defaults(providers: Iterable[Provider], environ: Mapping[str, str]) -> Iter
                 endpoint=deployment.endpoint,
                 credential=deployment.credential.reveal(),
                 options=dict(deployment.options),
+                callback_secrets=tuple(secret.reveal() for secret in deployment.callback_secrets),
             )
 
 
-def _offer(wanted: DeploymentSettings, providers: Mapping[str, Provider]) -> Offer:
+def _offer(wanted: DeploymentSettings, providers: Mapping[str, Provider], *, public_url: str = "") -> Offer:
     """
     Return a deployment as the router sees it.
 
@@ -312,9 +337,18 @@ def _offer(wanted: DeploymentSettings, providers: Mapping[str, Provider]) -> Off
         endpoint=wanted.endpoint,
         credential=Secret(wanted.credential),
         options=wanted.options,
+        callback_url=_callback_url(wanted.name, provider, public_url),
+        callback_secrets=tuple(Secret(text) for text in wanted.callback_secrets),
     )
     provider.check(deployment)
     return Offer(deployment, model, _price(wanted.name, wanted.price, model), wanted.priority)
+
+
+def _callback_url(deployment: str, provider: Provider, public_url: str) -> str:
+    """Return where a provider that calls back reaches this gateway; empty for any other, and for a private gateway."""
+    if not public_url or not isinstance(provider, Notified):
+        return ""
+    return public_url + callbacks.PATH.format(deployment=deployment)
 
 
 def _price(deployment: str, wanted: PriceSettings | None, model: Model) -> Price | None:
@@ -345,6 +379,32 @@ async def _sweep(ledger: Ledger, grace_seconds: float, log: Any) -> None:
             if held:
                 log.warning("reservations_abandoned", held=held)
         await asyncio.sleep(SWEEP_SECONDS)
+
+
+def _reconciler(settings: Settings, services: Services, ground: Ground) -> Reconciler:
+    """Return who clears up what is on hold."""
+    wanted = settings.reconcile
+
+    def count(held: HeldAttempt, result: Result, charged: Money) -> None:
+        ground.metrics.reconciled(held.deployment, held.provider, result.value, charged=charged.microusd)
+
+    return Reconciler(
+        services.ledger,
+        {
+            offer.name: Account(
+                offer.deployment,
+                services.providers[offer.deployment.provider],
+                offer.price.unit if offer.price is not None else None,
+            )
+            for offer in services.offers
+        },
+        Cadence(every=wanted.every_seconds, first=wanted.first_seconds, absent=wanted.absent_seconds),
+        wall=ground.wall,
+        clock=ground.clock,
+        sleep=asyncio.sleep,
+        count=count,
+        log=ground.log,
+    )
 
 
 async def _run_beside(stack: AsyncExitStack, work: Any) -> None:

@@ -2,8 +2,8 @@
 The life of one request, in order. Read this first.
 
     in → normalize (intake) → admit (admission) → and then, here, for each question:
-    screen → recall → join the flight, or: recall what others share → rank → per attempt reserve, call, settle → keep
-    → answer
+    screen → recall → join the flight, or: recall what others share → rank → per attempt fit, reserve, call, settle,
+    bring back → keep → answer
 
 Three decisions in it, each a defect elsewhere:
 
@@ -24,13 +24,17 @@ from gateway.accounting import Attempt, Ledger, LedgerUnavailable, Reservation, 
 from gateway.cache.flight import Flights
 from gateway.cache.key import cache_key, question_digest
 from gateway.cache.store import AnswerCache, Kept
+from gateway.fitting.fitter import Fitter
+from gateway.fitting.masks import to_fitted
+from gateway.fitting.plan import CannotFit
+from gateway.fitting.rendering import Fitted
 from gateway.problems import DeadlineExceeded, GatewayError, InvalidRequest, LedgerDown, NoDeployment, ProviderFailure
 from gateway.render.selection import select
-from gateway.request import Answer, AttemptReport, CacheMode, CacheStatus, Origin, SegmentationRequest
+from gateway.request import Answer, AttemptReport, CacheMode, CacheStatus, Fit, Origin, SegmentationRequest
 from gateway.routing.deployments import Catalogue, Offer
 from gateway.routing.failover import NoAnswer, first_answer
 from gateway.routing.health import BreakerState, HealthTable
-from gateway.routing.ranking import Candidate, Screening, explain, rank, screen
+from gateway.routing.ranking import Candidate, Exclusion, Reason, Screening, explain, rank, screen
 from gateway.telemetry.metrics import Metrics
 from providers.contract import (
     NOTHING,
@@ -44,6 +48,7 @@ from providers.contract import (
     ProviderFailed,
     Question,
     Segmentation,
+    Sleep,
     Usage,
     Workers,
 )
@@ -74,6 +79,7 @@ class Services:
     clock: Clock
     new_id: Callable[[str], str]
     """Makes an id with that prefix."""
+    sleep: Sleep = asyncio.sleep
 
 
 @dataclass(slots=True)
@@ -104,7 +110,10 @@ class Purchase:
     request: SegmentationRequest
     index: int
     purse: Purse
+    fitter: Fitter
     attempts: list[AttemptReport] = field(default_factory=list)
+    unfit: list[Exclusion] = field(default_factory=list)
+    """Deployments that were not asked, since the picture could not be made to fit them after all."""
 
     @property
     def question(self) -> Question:
@@ -114,13 +123,13 @@ class Purchase:
 
 async def answer_all(request: SegmentationRequest, services: Services) -> list[Answer | GatewayError]:
     """Answer every question of a request, side by side; a question's problem stands in its place."""
-    purse = Purse(request.route.max_charge)
+    purse, fitter = Purse(request.route.max_charge), Fitter(request.picture, services.workers, services.sleep)
     if len(request.questions) == 1:  # nearly every request: no task of its own for it
         try:
-            return [await answer_one(request, 0, purse, services)]
+            return [await answer_one(request, 0, purse, fitter, services)]
         except GatewayError as problem:
             return [problem]
-    waiting = [answer_one(request, index, purse, services) for index in range(len(request.questions))]
+    waiting = [answer_one(request, index, purse, fitter, services) for index in range(len(request.questions))]
     answers = await asyncio.gather(*waiting, return_exceptions=True)
     for answer in answers:
         if isinstance(answer, BaseException) and not isinstance(answer, GatewayError):
@@ -128,7 +137,9 @@ async def answer_all(request: SegmentationRequest, services: Services) -> list[A
     return answers  # type: ignore[return-value]  # the loop above has raised everything else
 
 
-async def answer_one(request: SegmentationRequest, index: int, purse: Purse, services: Services) -> Answer:
+async def answer_one(
+    request: SegmentationRequest, index: int, purse: Purse, fitter: Fitter, services: Services
+) -> Answer:
     """
     Recall the answer, join whoever is buying it, or buy it.
 
@@ -136,7 +147,7 @@ async def answer_one(request: SegmentationRequest, index: int, purse: Purse, ser
         GatewayError: there is no answer, and why.
     """
     question, route = request.questions[index], request.route
-    screening = screen(question, route, services.offers)
+    screening = screen(question, route, services.offers, request.fit)
     if not screening.candidates:
         raise _explained(request, index, screening, services)
     digest = question_digest(question, request.caller.tenant)
@@ -145,18 +156,18 @@ async def answer_one(request: SegmentationRequest, index: int, purse: Purse, ser
         if kept is not None:
             services.metrics.cache(CacheStatus.HIT.value, kept.origin.charge.microusd)
             return Answer(kept.segmentation, kept.origin, CacheStatus.HIT)
-    name = (digest, route, request.cache) if request.cache.mode is not CacheMode.SKIP else None
+    name = (digest, route, request.cache, request.fit) if request.cache.mode is not CacheMode.SKIP else None
     joined = name is not None and name in services.flights
     try:
         async with asyncio.timeout(request.deadline.remaining() + LANDING_SECONDS):
             answer = await services.flights.join(
-                name, lambda: recall_or_buy(Purchase(request, index, purse), screening, digest, services)
+                name, lambda: recall_or_buy(Purchase(request, index, purse, fitter), screening, digest, services)
             )
     except TimeoutError:
         raise DeadlineExceeded(DEADLINE_MESSAGE, field="route.deadline_seconds") from None
     except DeadlineExceeded:
         if joined and not request.deadline.passed:  # it was the other caller's deadline, not this one's
-            return await answer_one(request, index, purse, services)
+            return await answer_one(request, index, purse, fitter, services)
         raise
     except GatewayError as problem:
         raise problem.without_attempts() if joined else problem from None
@@ -171,7 +182,7 @@ def recall(digest: str, screening: Screening, request: SegmentationRequest, cach
     """Return a kept answer of a family that could be asked; where the caller named places, bought in one of them."""
     for key in _keys(digest, screening):
         kept = cache.recall(key)
-        if kept is not None and _admitted(kept, request):
+        if kept is not None and _admitted(kept, screening, request):
             return kept
     return None
 
@@ -183,7 +194,7 @@ async def recall_shared(
     if cache.shared is None:
         return None
     shared = await cache.recall_shared(_keys(digest, screening), size=request.picture.size)
-    return next((kept for kept in shared if _admitted(kept, request)), None)
+    return next((kept for kept in shared if _admitted(kept, screening, request)), None)
 
 
 def _keys(digest: str, screening: Screening) -> list[str]:
@@ -192,7 +203,10 @@ def _keys(digest: str, screening: Screening) -> list[str]:
     return [cache_key(digest, family) for family in families]
 
 
-def _admitted(kept: Kept, request: SegmentationRequest) -> bool:
+def _admitted(kept: Kept, screening: Screening, request: SegmentationRequest) -> bool:
+    """Whether the caller's wishes leave the answer in; under `strict`, only one about the picture as it is."""
+    if request.fit is Fit.STRICT and kept.origin.deployment not in {each.name for each in screening.candidates}:
+        return False
     return request.route.admits(kept.origin.deployment, kept.origin.provider, kept.origin.region)
 
 
@@ -246,12 +260,23 @@ async def ask(purchase: Purchase, candidate: Candidate, services: Services, dead
     Make one call to one deployment, and account for it however it ends.
 
     Returns:
-        The answer, or None where no call was made: the breaker opened meanwhile, or the ceiling does not allow it.
+        The answer, or None where no call was made: the picture cannot be made to fit, the breaker opened meanwhile, or
+        the ceiling does not allow it.
 
     Raises:
         ProviderError: the call brought nothing.
         GatewayError: it could not be recorded, so it was not made.
     """
+    fitted: Fitted | None = None
+    if candidate.plan is not None:
+        try:
+            fitted = await purchase.fitter.fitted(candidate.plan)
+        except CannotFit as reason:
+            purchase.unfit.append(Exclusion(candidate.name, Reason.LIMITS, str(reason)))
+            return None
+        if deadline.passed:  # the provider has not failed: nobody has asked it
+            purchase.unfit.append(Exclusion(candidate.name, Reason.LIMITS, "fitting the picture took all of its time"))
+            return None
     amount = most(candidate.price, seconds=deadline.remaining())
     call = services.health[candidate.name].begin()
     if call is None:
@@ -263,7 +288,9 @@ async def ask(purchase: Purchase, candidate: Candidate, services: Services, dead
     started = services.clock()
     try:
         async with await _reserve(attempt, amount, purchase, services) as reservation:
-            kept = await _call(purchase, candidate, attempt, reservation, services, deadline=deadline, started=started)
+            kept = await _call(
+                purchase, candidate, attempt, reservation, services, fitted=fitted, deadline=deadline, started=started
+            )
     except ProviderError as error:
         call.failed(error)
         raise
@@ -293,12 +320,14 @@ async def _call(  # the parts of one attempt, in the order in which it lives
     reservation: Reservation,
     services: Services,
     *,
+    fitted: Fitted | None,
     deadline: Deadline,
     started: float,
 ) -> Kept:
-    """Call; then settle, release or hold."""
+    """Call; then settle, release or hold; then bring the masks back."""
+    question = purchase.question if fitted is None else to_fitted(purchase.question, fitted)
     try:
-        segmentation, usage = await _segment(purchase.question, candidate, attempt, services, deadline)
+        segmentation, usage = await _segment(question, candidate, attempt, services, deadline)
     except ProviderError as error:
         held = await _end_failed(reservation, candidate, error)
         purchase.purse.give_back(reservation.amount - held)
@@ -313,6 +342,8 @@ async def _call(  # the parts of one attempt, in the order in which it lives
     _note(purchase, candidate, services, started, Outcome.SUCCEEDED, charged=owed.charge)
     deployment, model = candidate.offer.deployment, candidate.offer.model
     origin = Origin(deployment.name, deployment.provider, model.name, model.family, deployment.region, owed.charge)
+    if fitted is not None:
+        segmentation = await purchase.fitter.upright(segmentation, fitted)
     return Kept(select(segmentation, purchase.question), origin)
 
 
@@ -394,6 +425,7 @@ def _failed(purchase: Purchase, failure: NoAnswer, screening: Screening, service
     if last is None:
         # Nobody was asked although there were candidates: breakers opened meanwhile, or the ceiling is used up.
         _, out = rank(screening, request.route, services.health.views(), seconds=request.deadline.remaining())
+        out += purchase.unfit
         if out:
             return _explained(request, purchase.index, screening, services, *out)
         return NoDeployment(

@@ -46,7 +46,7 @@ async def quote(request: SegmentationRequest, services: Services) -> list[Quoted
 
 async def _quoted(request: SegmentationRequest, index: int, services: Services) -> QuotedQuestion:
     question, route, seconds = request.questions[index], request.route, request.deadline.remaining()
-    screening = screen(question, route, services.offers)
+    screening = screen(question, route, services.offers, request.fit)
     candidates, out = rank(screening, route, services.health.views(), seconds=seconds)
     exclusions = [*screening.exclusions, *out]
     quoted = [QuotedCandidate(candidate, most(candidate.price, seconds=seconds)) for candidate in candidates]

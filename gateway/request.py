@@ -56,7 +56,9 @@ class Fit(StrEnum):
     """What happens with a deployment whose limits the picture exceeds."""
 
     AUTO = "auto"
+    """The picture is made to fit it, and the masks are brought back."""
     STRICT = "strict"
+    """It is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ class SegmentationRequest:
     cache: CacheWish
     output: Output
     deadline: Deadline
+    fit: Fit = Fit.AUTO
     tags: tuple[tuple[str, str], ...] = ()
     metadata: Mapping[str, object] = field(default_factory=dict)
 

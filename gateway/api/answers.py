@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import pybase64
 
 from gateway.api.problems import attempt_body, problem_body
 from gateway.flow import Services
@@ -18,6 +19,9 @@ from gateway.routing.health import BreakerState, HealthView
 from providers.contract import Capabilities, Instance, Mask, Money, Picture
 
 Answered = Sequence[Answer | GatewayError]
+
+#: One run takes about as long to write as that many pixels take to be looked at.
+RUN_PIXELS = 8
 
 FREE = frozenset({CacheStatus.HIT, CacheStatus.JOINED})
 
@@ -106,8 +110,9 @@ async def _rendered(request: SegmentationRequest, answers: Answered, services: S
     ]
     encoding = request.output.masks
     height, width = request.picture.size
-    # Runs are at hand, or a matter of microseconds; a PNG or a polygon goes through every pixel.
-    pixels = 0 if encoding in {MaskEncoding.RLE, MaskEncoding.NONE} else height * width * len(found)
+    # Runs are at hand, a matter of microseconds unless they are many; a PNG or a polygon goes through every pixel.
+    runs = sum(instance.mask.runs.size for _, instance in found)
+    pixels = RUN_PIXELS * runs if encoding in {MaskEncoding.RLE, MaskEncoding.NONE} else height * width * len(found)
     return await services.workers.run(
         lambda: [_instance_body(index, instance, encoding) for index, instance in found], pixels=pixels
     )
@@ -149,8 +154,9 @@ def _answer_body(index: int, answer: Answer | GatewayError, request_id: str) -> 
 async def _overlay(request: SegmentationRequest, answers: Answered, services: Services) -> str:
     masks = [i.mask for answer in answers if isinstance(answer, Answer) for i in answer.segmentation.instances]
     height, width = request.picture.size
-    drawn = await services.workers.run(lambda: overlay(request.picture.data, masks), pixels=height * width * 10)
-    return base64.b64encode(drawn).decode()
+    return await services.workers.run(
+        lambda: pybase64.b64encode_as_string(overlay(request.picture.data, masks)), pixels=height * width * 10
+    )
 
 
 def quote_body(request: SegmentationRequest, quoted: Sequence[QuotedQuestion], *, request_id: str) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import mmap
 from email.message import Message
 from email.utils import collapse_rfc2231_value
 from typing import Any
@@ -11,22 +13,27 @@ from pydantic import ValidationError
 from python_multipart.multipart import MultipartParser
 from starlette.requests import ClientDisconnect, Request
 
+from gateway.api.cutting import LARGE_BYTES, PLACEHOLDER, Raw, cut_picture
 from gateway.intake.body import SegmentationBody
 from gateway.intake.picture import PictureSource
 from gateway.problems import ImageTooLarge, InvalidRequest, MalformedBody, UnsupportedContentType
+from providers.contract import Workers
 
 #: Beside the picture a request is small; this is room for 16 prompts of 64 points, tags and metadata.
 JSON_BYTES = 2**20
 PARTS = 8
 
 
-async def read_request(request: Request, *, max_picture_bytes: int) -> tuple[SegmentationBody, PictureSource]:
+async def read_request(
+    request: Request, *, max_picture_bytes: int, workers: Workers
+) -> tuple[SegmentationBody, PictureSource]:
     """
     Read and check a request's body.
 
     Args:
         request: not read yet.
         max_picture_bytes: of the encoded file; base64 and multipart framing come on top.
+        workers: where a large body is taken apart.
 
     Raises:
         GatewayError: it is too large, malformed, or has a field that is missing, unknown or out of range.
@@ -34,10 +41,9 @@ async def read_request(request: Request, *, max_picture_bytes: int) -> tuple[Seg
     media_type, boundary = _content_type(request.headers.get("content-type", ""))
     raw = await _read(request, max_picture_bytes * 4 // 3 + 2 * JSON_BYTES, max_picture_bytes)
     if media_type == "application/json":
-        body = parse_body(raw)
-        return body, _source(body, None)
+        return await _from_json(raw, workers)
     if media_type == "multipart/form-data" and boundary:
-        parts = _parts(raw, boundary)
+        parts = await workers.run(lambda: _parts(raw[:], boundary), pixels=len(raw))
         body = parse_body(parts["request"]) if "request" in parts else _missing("request")
         part = parts.get("image")
         return body, _source(body, part)
@@ -45,6 +51,18 @@ async def read_request(request: Request, *, max_picture_bytes: int) -> tuple[Seg
         "send application/json, or multipart/form-data with the file part `image` and the JSON part `request`",
         field="Content-Type",
     )
+
+
+async def _from_json(raw: Raw, workers: Workers) -> tuple[SegmentationBody, PictureSource]:
+    """Parse a body, a large one without its picture."""
+    if len(raw) >= LARGE_BYTES:
+        cut = await workers.run(lambda: cut_picture(raw), pixels=len(raw))
+        if cut is not None:
+            body = parse_body(cut.rest)
+            if body.image is not None and body.image.data == PLACEHOLDER:
+                return body, PictureSource(part=cut.picture, field="image.data")
+    body = parse_body(raw[:])
+    return body, _source(body, None)
 
 
 def parse_body(raw: bytes) -> SegmentationBody:
@@ -100,8 +118,12 @@ def _source(body: SegmentationBody, part: bytes | None) -> PictureSource:
     return PictureSource(url=body.image.url, base64=body.image.data)
 
 
-async def _read(request: Request, limit: int, max_picture_bytes: int) -> bytes:
-    """Read the whole body, and stop at the limit."""
+async def _read(request: Request, limit: int, max_picture_bytes: int) -> Raw:
+    """
+    Read the whole body, and stop at the limit.
+
+    What comes in many chunks is put together a few at a time: to copy 40 MB in one go keeps everybody else waiting.
+    """
     chunks: list[bytes] = []
     size = 0
     try:
@@ -114,7 +136,14 @@ async def _read(request: Request, limit: int, max_picture_bytes: int) -> bytes:
             chunks.append(chunk)
     except ClientDisconnect:
         raise MalformedBody("the body ended early") from None
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    if size < LARGE_BYTES:
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    raw = mmap.mmap(-1, size, access=mmap.ACCESS_COPY)  # not a bytearray, which is cleared first, in one go
+    for number, chunk in enumerate(chunks):
+        raw.write(chunk)
+        if number % 16 == 0:
+            await asyncio.sleep(0)
+    return raw
 
 
 def _content_type(header: str) -> tuple[str, str]:

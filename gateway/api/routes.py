@@ -164,7 +164,9 @@ async def _asked(request: Request, house: House, trace: Trace) -> tuple[Segmenta
     """Bring a request in: who asks, what, about which picture. Nothing is spent before this is done."""
     clock = house.services.clock
     caller = await _caller(request, house, trace)
-    body, source = await read_request(request, max_picture_bytes=house.picture_limits.max_bytes)
+    body, source = await read_request(
+        request, max_picture_bytes=house.picture_limits.max_bytes, workers=house.services.workers
+    )
     deadline = Deadline.after(body.route.deadline_seconds, clock)
     started = clock()
     picture = await bring_picture(

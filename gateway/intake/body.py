@@ -187,8 +187,9 @@ class SegmentationBody(Body):
     min_score: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
     fit: Fit = Field(
         default=Fit.AUTO,
-        description="what to do with a deployment whose limits the picture exceeds. Pictures are not yet scaled to "
-        "fit: with both values that deployment is left out, and the problem says so when none remains",
+        description="what to do with a deployment whose limits (sides, bytes, format) the picture exceeds. `auto`: the "
+        "picture is scaled, padded or written anew to fit it, coordinates are brought in and masks back to its own "
+        "size, and a warning says so. `strict`: it is left out, and the problem says so when none remains",
     )
     output: OutputBody = OutputBody()
     route: RouteBody = RouteBody()

@@ -56,6 +56,7 @@ def normalize(
         cache=CacheWish(body.cache.mode, body.cache.ttl_seconds),
         output=Output(body.output.masks, body.output.overlay),
         deadline=deadline,
+        fit=body.fit,
         tags=tuple(sorted(body.tags.items())),
         metadata=body.metadata,
     )

@@ -47,6 +47,15 @@ OTHER_BRANDS: Final = {b"heic": "a HEIC", b"heix": "a HEIC", b"mif1": "a HEIF", 
 #: JPEG markers that stand alone, beside the 0 and 0xFF that are none.
 NO_SEGMENT: Final = frozenset({0x00, 0x01, 0xFF, *range(0xD0, 0xDA)})
 
+#: What stands in every JPEG, PNG and WebP file that has an EXIF block, and now and then in others.
+EXIF_MARKS: Final = (b"Exif\0", b"eXIf", b"EXIF")
+
+#: Files below this are looked through for an EXIF block; larger ones go to a worker anyway.
+SMALL_BYTES: Final = 2**18
+
+#: What turning a picture is taken to cost before its size is known: a small file may hold very many pixels.
+MANY_PIXELS: Final = 2**31
+
 ORIENTATION_TAG: Final = 0x0112
 UPRIGHT: Final = 1
 #: What brings each EXIF orientation upright. Source: https://www.cipa.jp/std/documents/e/DC-008-2012_E.pdf (4.6.4)
@@ -76,11 +85,13 @@ class PictureLimits:
 
 @dataclass(frozen=True, slots=True)
 class PictureSource:
-    """Where a request's picture is: exactly one of the three is set."""
+    """Where a request's picture is: exactly one of the first three is set."""
 
     url: str | None = None
     base64: str | None = None
     part: bytes | None = None
+    field: str | None = None
+    """Where in the request that is, if not where such a picture usually is."""
 
 
 async def bring_picture(
@@ -92,7 +103,7 @@ async def bring_picture(
     Raises:
         GatewayError: one of the picture's problems; `field` says where it came from.
     """
-    field = "image.url" if source.url is not None else "image.data" if source.base64 is not None else "image"
+    usual = "image.url" if source.url is not None else "image.data" if source.base64 is not None else "image"
     try:
         if source.url is not None:
             data = await _fetch(source.url, fetcher=fetcher, limits=limits, deadline=deadline)
@@ -101,9 +112,11 @@ async def bring_picture(
             data = await workers.run(lambda: _decode(encoded, limits), pixels=len(encoded))
         else:
             data = source.part or b""
-        return await workers.run(lambda: check_picture(data, url=source.url, limits=limits), pixels=len(data))
+        small = len(data) < SMALL_BYTES
+        pixels = MANY_PIXELS if small and any(mark in data for mark in EXIF_MARKS) else len(data)
+        return await workers.run(lambda: check_picture(data, url=source.url, limits=limits), pixels=pixels)
     except GatewayError as problem:
-        problem.field = problem.field or field
+        problem.field = problem.field or source.field or usual
         raise
 
 

@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gateway.accounting.pricing import Price, most
+from gateway.fitting.plan import CannotFit, Plan, outside, plan_for
 from gateway.problems import AllDeploymentsUnavailable, GatewayError, NoDeployment, PromptTooLong, UnsupportedCapability
-from gateway.request import Route, Strategy
+from gateway.request import Fit, Route, Strategy
 from gateway.routing.deployments import Catalogue, Offer
 from gateway.routing.health import BreakerState, HealthView
 from providers.contract import (
     Capabilities,
     ExemplarsPrompt,
-    Limits,
     ObjectPrompt,
-    Picture,
     Prompt,
     Question,
     TextPrompt,
@@ -56,6 +55,8 @@ class Candidate:
 
     offer: Offer
     price: Price
+    plan: Plan | None = None
+    """What has to be done with the picture first; None where it can go as it is."""
 
     @property
     def name(self) -> str:
@@ -71,8 +72,16 @@ class Screening:
     exclusions: tuple[Exclusion, ...]
 
 
-def screen(question: Question, route: Route, offers: Sequence[Offer]) -> Screening:
-    """Sort out the deployments that could not answer *question* even in the best of health."""
+def screen(question: Question, route: Route, offers: Sequence[Offer], fit: Fit = Fit.AUTO) -> Screening:
+    """
+    Sort out the deployments that could not answer *question* even in the best of health.
+
+    Args:
+        question: what is asked, about which picture.
+        route: the caller's wishes.
+        offers: every deployment.
+        fit: whether one stays in for which the picture has to be made to fit first.
+    """
     candidates: list[Candidate] = []
     exclusions: list[Exclusion] = []
     for offer in offers:
@@ -88,7 +97,12 @@ def screen(question: Question, route: Route, offers: Sequence[Offer]) -> Screeni
                 )
             )
         else:
-            candidates.append(Candidate(offer, offer.price))
+            try:
+                plan = _plan(question, offer, fit)
+            except CannotFit as reason:
+                exclusions.append(Exclusion(offer.name, Reason.LIMITS, str(reason)))
+            else:
+                candidates.append(Candidate(offer, offer.price, plan))
     return Screening(tuple(candidates), tuple(exclusions))
 
 
@@ -120,14 +134,15 @@ def rank(
     return sorted(able, key=lambda candidate: _order(candidate, route.strategy, seconds)), exclusions
 
 
-def _order(candidate: Candidate, strategy: Strategy, seconds: float) -> tuple[int, int, str]:
-    """Return what candidates are sorted by: smaller is asked earlier."""
+def _order(candidate: Candidate, strategy: Strategy, seconds: float) -> tuple[int, int, int, str]:
+    """Return what candidates are sorted by: smaller is asked earlier. For the same money, the picture goes as it is."""
+    fitted = int(candidate.plan is not None)
     priority, cost = candidate.offer.priority, most(candidate.price, seconds=seconds).microusd
     match strategy:
         case Strategy.CHEAPEST:
-            return cost, priority, candidate.name
+            return cost, fitted, priority, candidate.name
         case Strategy.PRIORITY:
-            return priority, cost, candidate.name
+            return priority, cost, fitted, candidate.name
 
 
 def explain(
@@ -183,8 +198,23 @@ def _excluded(question: Question, route: Route, offer: Offer) -> tuple[Reason, s
     text = question.prompt.text if isinstance(question.prompt, TextPrompt | ExemplarsPrompt) else None
     if text is not None and longest is not None and len(text) > longest:
         return Reason.PROMPT_TOO_LONG, f"it takes texts of at most {longest} characters, this one has {len(text)}"
-    outside = _outside(question.picture, capabilities.limits)
-    return None if outside is None else (Reason.LIMITS, outside)
+    return None
+
+
+def _plan(question: Question, offer: Offer, fit: Fit) -> Plan | None:
+    """
+    Return what has to be done with the picture; None where it can go as it is.
+
+    Raises:
+        CannotFit: it is outside of the model's limits, and cannot or must not be changed.
+    """
+    limits = offer.model.capabilities.limits
+    reason = outside(question.picture, limits)
+    if reason is None:
+        return None
+    if fit is Fit.STRICT:
+        raise CannotFit(reason)
+    return plan_for(question.picture, limits)
 
 
 def covers(capabilities: Capabilities, prompt: Prompt) -> bool:
@@ -196,20 +226,6 @@ def covers(capabilities: Capabilities, prompt: Prompt) -> bool:
     return True
 
 
-def _outside(picture: Picture, limits: Limits) -> str | None:
-    """Say which limit the picture exceeds."""
-    size = f"{picture.width} x {picture.height}"
-    if limits.min_side is not None and min(picture.width, picture.height) < limits.min_side:
-        return f"the picture is {size}, it takes sides of at least {limits.min_side} pixels"
-    if limits.max_side is not None and max(picture.width, picture.height) > limits.max_side:
-        return f"the picture is {size}, it takes sides of at most {limits.max_side} pixels"
-    if limits.max_bytes is not None and len(picture.data) > limits.max_bytes:
-        return f"the picture has {len(picture.data)} bytes, it takes at most {limits.max_bytes}"
-    if picture.media_type not in limits.media_types:
-        return f"the picture is {picture.media_type}, it takes {', '.join(sorted(limits.media_types))}"
-    return None
-
-
 def _kind(prompt: Prompt) -> str:
     if not isinstance(prompt, ObjectPrompt):
         return prompt.kind.value
@@ -219,10 +235,10 @@ def _kind(prompt: Prompt) -> str:
 
 def _who_could(prompt: Prompt, catalogue: Catalogue) -> str:
     """Name every installed provider's models that take such a prompt."""
-    able = [
+    able = dict.fromkeys(  # a model that is sold under two names is named once
         f"{provider} {model.name}"
         for provider, models in sorted(catalogue.items())
         for model in models.values()
         if covers(model.capabilities, prompt)
-    ]
+    )
     return ", ".join(able) if able else "no installed provider"

@@ -162,7 +162,7 @@ BAD = [
     Bad("picture_1x1", {**inline(png(1, 1)), **SHOE}, 422, "invalid_image", "image.data", "at least 8 pixels"),
     Bad(
         "picture_small_for_prodia",
-        {**inline(png(300, 255)), **SHOE, "route": on("prodia")},
+        {**inline(png(300, 255)), **SHOE, "fit": "strict", "route": on("prodia")},
         422,
         "no_deployment",
         "image",

@@ -16,10 +16,12 @@ from gateway.api.reading import JSON_BYTES, field_path, read_request
 from gateway.intake.body import SegmentationBody
 from gateway.intake.picture import PictureSource
 from gateway.problems import GatewayError, ImageTooLarge, InvalidRequest, MalformedBody, UnsupportedContentType
+from providers.workers import ThreadWorkers
 
 BOUNDARY = "----maskgate"
 MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
 MOST = 10_000
+WORKERS = ThreadWorkers(threads=1, queue=8)
 BODY_LIMIT = MOST * 4 // 3 + 2 * JSON_BYTES
 
 
@@ -33,7 +35,7 @@ async def read(content_type: str | None, *chunks: bytes, cut: bool = False) -> t
 
     headers = [] if content_type is None else [(b"content-type", content_type.encode("latin-1"))]
     scope = {"type": "http", "method": "POST", "path": "/v1/segmentations", "headers": headers}
-    return await read_request(Request(scope, receive), max_picture_bytes=MOST)
+    return await read_request(Request(scope, receive), max_picture_bytes=MOST, workers=WORKERS)
 
 
 def part(name: str | None, content: bytes, *headers: str, disposition: str = 'form-data; name="{}"') -> bytes:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.problems import AllDeploymentsUnavailable, GatewayError, NoDeployment, PromptTooLong, UnsupportedCapability
-from gateway.request import Route, Strategy
+from gateway.request import Fit, Route, Strategy
 from gateway.routing.deployments import Offer
 from gateway.routing.health import HealthView
 from gateway.routing.ranking import Exclusion, Reason, explain, rank, screen
@@ -134,7 +134,7 @@ def test_limits_hold_to_the_pixel_the_byte_and_the_character(
     asked: dict[str, Any], reason: Reason | None, words: str
 ) -> None:
     """What is just allowed is asked, what is just beyond is not, and the figures are in the reason."""
-    exclusions = screen(question(**asked), ANYWHERE, [offer("a", capabilities=PRODIA)]).exclusions
+    exclusions = screen(question(**asked), ANYWHERE, [offer("a", capabilities=PRODIA)], Fit.STRICT).exclusions
     assert ([] if reason is None else [reason]) == [each.reason for each in exclusions]
     assert all(words in each.detail for each in exclusions)
 
@@ -142,8 +142,41 @@ def test_limits_hold_to_the_pixel_the_byte_and_the_character(
 def test_a_format_that_a_model_does_not_take_is_outside_of_its_limits() -> None:
     """The reason names what it takes."""
     narrow = limited(media_types=frozenset({"image/png", "image/jpeg"}))
-    (exclusion,) = screen(question(media_type="image/webp"), ANYWHERE, [offer("a", capabilities=narrow)]).exclusions
+    offers = [offer("a", capabilities=narrow)]
+    (exclusion,) = screen(question(media_type="image/webp"), ANYWHERE, offers, Fit.STRICT).exclusions
     assert "the picture is image/webp, it takes image/jpeg, image/png" == exclusion.detail
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"width": 255, "height": 300}, {"width": 4097, "height": 300}, {"size": 10_001}, {"media_type": "image/webp"}],
+)
+def test_a_picture_beyond_the_limits_is_made_to_fit_where_it_may_be(asked: dict[str, Any]) -> None:
+    """Under `auto` the deployment stays in, with a plan; a picture that can go as it is has none."""
+    jpeg_too = limited(
+        min_side=256, max_side=4096, max_bytes=10_000, media_types=frozenset({"image/png", "image/jpeg"})
+    )
+    offers = [offer("narrow", capabilities=jpeg_too), offer("wide")]
+    narrow, wide = screen(question(**asked), ANYWHERE, offers, Fit.AUTO).candidates
+    assert narrow.plan is not None
+    assert wide.plan is None
+
+
+def test_a_picture_that_nothing_makes_fit_says_why() -> None:
+    """A strip of which nothing would be left is outside of the limits under `auto` as well."""
+    narrow = limited(max_side=2048)
+    (exclusion,) = screen(question(width=8, height=4000), ANYWHERE, [offer("a", capabilities=narrow)]).exclusions
+    assert Reason.LIMITS == exclusion.reason
+    assert "scaled down to the 2048 pixels that it takes, the shorter side would have 4" in exclusion.detail
+
+
+def test_for_the_same_money_the_picture_goes_as_it_is() -> None:
+    """Whoever takes it untouched is asked before one for which it has to be changed, and after a cheaper one."""
+    fitted = offer("a", 5000, capabilities=PRODIA)
+    offers = [fitted, offer("b", 5000), offer("c", 4999, capabilities=PRODIA)]
+    screening = screen(SMALL, ANYWHERE, offers)
+    health = {each.name: CLOSED for each in offers}
+    assert ["c", "b", "a"] == [each.name for each in rank(screening, ANYWHERE, health, seconds=60)[0]]
 
 
 def test_a_deployment_without_a_price_takes_no_traffic() -> None:
@@ -214,8 +247,8 @@ def explained(
     views: dict[str, HealthView] | None = None,
     field: str = "prompts[0]",
 ) -> GatewayError:
-    """Return the problem of a question that nobody can be asked."""
-    screening = screen(asked, route, offers)
+    """Return the problem of a question that nobody can be asked, about a picture that may not be changed."""
+    screening = screen(asked, route, offers, Fit.STRICT)
     health = {each.name: CLOSED for each in offers} | (views or {})
     candidates, more = rank(screening, route, health, seconds=60)
     assert [] == candidates

@@ -1,0 +1,90 @@
+"""
+A large picture taken out of a JSON body before the body is parsed, and decoded on the way.
+
+Why: a parser reads 40 MB of base64 in one go, and makes a text of it in another, with the whole process waiting each
+time. The picture is a string without a quote in it, so its end is found by a search; it is decoded piece by piece, so
+that other threads have their turn, and what remains of the body is small. Whatever is not as expected is left to the
+parser, which knows what to say about it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+from dataclasses import dataclass
+
+import pybase64
+
+#: Bodies below this are parsed as they are.
+LARGE_BYTES = 2**20
+
+#: What stands in the picture's place meanwhile; no base64.
+PLACEHOLDER = "(taken out)"
+
+Raw = bytes | mmap.mmap
+"""A body as it came: in one piece, or put together where no memory had to be cleared for it."""
+
+_START = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*"')
+
+#: How a data: URI begins, up to its base64.
+_DATA_URI = re.compile(rb"data:[^,\"]{0,200};base64,", re.IGNORECASE)
+
+#: How much is decoded at a time.
+_PIECE_BYTES = 2**18
+
+
+@dataclass(frozen=True, slots=True)
+class CutBody:
+    """A body without its picture."""
+
+    rest: bytes
+    """The JSON, with the placeholder instead of the picture's base64."""
+    picture: bytes
+    """The file that was taken out."""
+
+
+def cut_picture(raw: Raw) -> CutBody | None:
+    """
+    Take the first large base64 under a key `data` out of a JSON text. Whether that is the picture, its parser knows.
+
+    Returns:
+        None where there is no such string, or where it is not plainly base64: then the body is parsed as it is.
+    """
+    for found in _START.finditer(raw):
+        start, end = found.end(), raw.find(b'"', found.end())
+        if end - start >= LARGE_BYTES // 2:
+            break
+    else:
+        return None
+    before, after, place = raw[:start], raw[end:], PLACEHOLDER.encode()
+    if raw[end - 1 : end] == b"\\" or place in before or place in after:
+        return None
+    uri = _DATA_URI.match(raw, start, end)
+    try:
+        picture = _decoded(raw, uri.end() if uri else start, end)
+    except ValueError:
+        return None
+    return CutBody(b"".join((before, place, after)), picture)
+
+
+def _decoded(raw: Raw, start: int, end: int) -> bytes:
+    r"""
+    Decode base64, with `\/` read as a slash, as some languages write every slash.
+
+    Raises:
+        ValueError: it is not base64, or has another escape.
+    """
+    pieces: list[bytes] = []
+    left = b""
+    while start < end:
+        stop = min(start + _PIECE_BYTES, end)
+        if raw[stop - 1 : stop] == b"\\":
+            stop += 1
+        text = left + raw[start:stop].replace(b"\\/", b"/")
+        whole = len(text) if stop == end else len(text) // 4 * 4
+        piece = pybase64.b64decode(text[:whole], validate=True)
+        if stop < end and len(piece) * 4 != whole * 3:
+            raise ValueError("padding before the end")
+        pieces.append(piece)
+        left, start = text[whole:], stop
+    return b"".join(pieces)

@@ -1,0 +1,70 @@
+"""How long the gateway's event loop was kept from its next task: by work on it, or by work that held Python's lock."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+from fastapi import FastAPI
+
+from gateway.sandboxed import RunningSandbox
+
+#: How often the loop is asked whether it is there, in seconds.
+TICK_SECONDS = 0.001
+
+#: A sandbox in a process of its own, so that its work is not taken for the gateway's; it ends with its input.
+SANDBOX = """
+import json, sys
+from dataclasses import asdict
+from gateway.sandboxed import sandbox_running
+with sandbox_running() as sandbox:
+    print(json.dumps(asdict(sandbox)), flush=True)
+    sys.stdin.read()
+"""
+
+
+class LoopMonitor:
+    """Looks in on one event loop."""
+
+    def __init__(self) -> None:
+        """Have seen nothing yet."""
+        self.longest_ms = 0.0
+        """The longest time, in milliseconds, that the loop was late since this was last set to zero."""
+
+    def watched(self, app: FastAPI) -> FastAPI:
+        """Have *app* watched while it runs, on the loop that it runs on; it is changed in place, and returned."""
+        lifespan = app.router.lifespan_context
+
+        @asynccontextmanager
+        async def watched(served: FastAPI) -> AsyncIterator[object]:
+            async with lifespan(served) as state:
+                watch = asyncio.create_task(self._watch())
+                yield state
+                watch.cancel()
+                with suppress(asyncio.CancelledError):
+                    await watch
+
+        app.router.lifespan_context = watched
+        return app
+
+    async def _watch(self) -> None:
+        """Note by how much each short sleep was too long."""
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(TICK_SECONDS)
+            late = (time.perf_counter() - before - TICK_SECONDS) * 1000
+            self.longest_ms = max(self.longest_ms, late)
+
+
+@contextmanager
+def sandbox_process() -> Iterator[RunningSandbox]:
+    """Run a sandbox as a process of its own while the block lasts."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SANDBOX], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        yield RunningSandbox(**json.loads(process.stdout.readline()))
+        process.communicate()
