@@ -11,7 +11,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hash
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test serve check bench setup openapi lock clean
+.PHONY: help demo test serve check bench setup openapi readme lock clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ setup: $(VENV)/.tests ## make .venv with everything for development
 
 openapi: $(VENV)/.runtime ## write openapi/openapi.json from the app
 	@$(BIN)/maskgate openapi --out openapi/openapi.json
+
+readme: $(VENV)/.tests ## write the README's table of providers from the registry
+	@$(BIN)/python -m tests.provider_table
 
 lock: $(VENV)/bin/python ## bring the lock files in step with pyproject.toml (UPGRADE=--upgrade for newer versions)
 	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT \

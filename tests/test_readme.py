@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import aiohttp
@@ -17,13 +15,8 @@ from gateway.app import check_settings, create_app
 from gateway.intake.body import RouteBody, SegmentationBody
 from gateway.serving import running
 from gateway.settings import load_settings, settings_from_yaml
-from providers.contract import Mask, Means, Model, PromptKind
-from providers.fetch import GuardedFetcher
-from providers.local import Local
-from providers.prodia import Prodia
-from providers.runflow import Runflow
-from providers.transport import HttpUpstream
-from providers.workers import ThreadWorkers
+from providers.contract import Mask
+from tests import provider_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -119,7 +112,7 @@ def test_the_request_fields_in_the_readme_exist() -> None:
     text = README.split("| in a request | values |", 1)[1].split("\n\n", 1)[0]
     route = set(re.findall(r"`([a-z_]+)`", next(line for line in text.splitlines() if line.startswith("| `route`"))))
 
-    for name in ("prompts", "output", "max_masks", "min_score", "route", "cache", "tags", "metadata"):
+    for name in ("prompts", "output", "max_masks", "min_score", "fit", "route", "cache", "tags", "metadata"):
         assert name in SegmentationBody.model_fields
         assert f"`{name}" in text
     assert route - {"route", "cheapest", "priority"} == set(RouteBody.model_fields) - {"hedge_after_seconds"}
@@ -133,24 +126,8 @@ def test_the_configuration_in_the_readme_is_accepted() -> None:
 
 
 def test_the_provider_table_is_the_registry_s() -> None:
-    """What the README says that each model takes is what the model declares."""
-    means = Means(
-        upstream=HttpUpstream(time.monotonic),
-        fetcher=GuardedFetcher(time.monotonic),
-        workers=ThreadWorkers(threads=1, queue=0),
-        clock=time.monotonic,
-        sleep=asyncio.sleep,
-    )
-    sold = {"Runflow": Runflow(means).models, "Prodia": Prodia(means).models, "local": Local(means).models}
-    models = {f"{name} `{model.name}`": model for name, its in sold.items() for model in its.values()}
-    head, *rows = _rows("Providers")
-    cells = {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
-
-    assert list(models) == head[1:]
-    for column, model in models.items():
-        assert _prompts(model) == cells["prompts"][column]
-        assert ("yes" if model.capabilities.gives_scores else "no") == cells["scores"][column]
-        assert _limits(model) == cells["picture"][column]
+    """The README's table of providers is the one that the registry makes; `make readme` writes it."""
+    assert provider_table.table() == provider_table.written()
 
 
 def test_the_files_that_the_readme_links_to_are_there() -> None:
@@ -159,21 +136,3 @@ def test_the_files_that_the_readme_links_to_are_there() -> None:
 
     assert links
     assert [link for link in links if not (ROOT / link).is_file()] == []
-
-
-def _prompts(model: Model) -> str:
-    capabilities = model.capabilities
-    parts = [part for part, there in (("points", capabilities.points), ("box", capabilities.boxes)) if there]
-    words = {PromptKind.OBJECT: f"object ({', '.join(parts)})"}
-    order = [PromptKind.TEXT, PromptKind.OBJECT, PromptKind.EXEMPLARS, PromptKind.AUTOMATIC]
-    return ", ".join(words.get(kind, kind.value) for kind in order if kind in capabilities.prompt_kinds)
-
-
-def _limits(model: Model) -> str:
-    limits = model.capabilities.limits
-    sides = f"{limits.min_side}–{limits.max_side} px" if limits.min_side else f"up to {limits.max_side} px"
-    size = limits.max_bytes or 0
-    many = f"{size // 2**20} MiB" if size % 2**20 == 0 else f"{size // 10**6} MB"
-    if limits.max_side is None:
-        return f"up to {many}"
-    return f"{sides}, {many}" if size else sides
