@@ -37,5 +37,5 @@ def test_a_childs_work_counts() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == b"done\n"
         assert len(tree(process.pid)) == 2
-        assert cpu_seconds(process.pid) >= 0.3
+        assert cpu_seconds(process.pid) >= 0.25  # of 0.3: the system counts in ticks of 0.01, and each part apart
         process.communicate()
