@@ -235,7 +235,7 @@ async def buy(purchase: Purchase, screening: Screening, digest: str, services: S
     views = services.health.views()
     candidates, out = rank(screening, request.route, views, seconds=request.deadline.remaining())
     if not candidates:
-        raise _explained(request, purchase.index, screening, services, *out)
+        raise _explained(request, purchase.index, screening, services, out)
     try:
         bought = await first_answer(
             candidates,
@@ -427,7 +427,7 @@ def _failed(purchase: Purchase, failure: NoAnswer, screening: Screening, service
         _, out = rank(screening, request.route, services.health.views(), seconds=request.deadline.remaining())
         out += purchase.unfit
         if out:
-            return _explained(request, purchase.index, screening, services, *out)
+            return _explained(request, purchase.index, screening, services, out)
         return NoDeployment(
             "route.max_charge_usd leaves nothing for this prompt beside the request's other prompts; raise it",
             field="route.max_charge_usd",
@@ -439,7 +439,7 @@ def _failed(purchase: Purchase, failure: NoAnswer, screening: Screening, service
 
 
 def _explained(
-    request: SegmentationRequest, index: int, screening: Screening, services: Services, *out: Any
+    request: SegmentationRequest, index: int, screening: Screening, services: Services, out: Sequence[Exclusion] = ()
 ) -> GatewayError:
     return explain(
         request.questions[index],

@@ -11,9 +11,10 @@ STAT = (
     "18446744073709551615 1 1 1 0 0 0 0 0 0 0 0 0 17 1 0 0 0 0 0 1 1 1 1 1 1 1 0\n"
 )
 
+# A little more than is asked for: the system counts in whole ticks of 0.01 seconds, user and system apart.
 GRANDPARENT = """
 import subprocess, sys
-work = "import time\\nwhile time.process_time() < 0.3: pass\\nprint('done', flush=True)\\nsys.stdin.read()"
+work = "import time\\nwhile time.process_time() < 0.35: pass\\nprint('done', flush=True)\\nsys.stdin.read()"
 child = subprocess.Popen([sys.executable, "-c", "import sys\\n" + work], stdin=subprocess.PIPE)
 sys.stdin.read()
 child.communicate()
@@ -37,5 +38,5 @@ def test_a_childs_work_counts() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == b"done\n"
         assert len(tree(process.pid)) == 2
-        assert cpu_seconds(process.pid) >= 0.25  # of 0.3: the system counts in ticks of 0.01, and each part apart
+        assert cpu_seconds(process.pid) >= 0.3
         process.communicate()

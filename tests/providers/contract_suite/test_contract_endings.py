@@ -136,8 +136,8 @@ async def test_a_call_can_be_cancelled_at_every_step(
             assert whole == (await watched.ask(known.question()))[0]
     else:
         pytest.fail("the call takes more steps than this test looks at")
-    # What runs in this process, on a thread, can be done before anybody can cancel it.
-    assert cancelled > 0 or subject.upstream is None
+    # The outsider's work is so small that it can be done before anybody can cancel it.
+    assert cancelled > 0 or subject.provider == "outsider"
 
 
 async def test_nothing_is_open_after_close(
