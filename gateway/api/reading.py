@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from python_multipart.multipart import MultipartParser
 from starlette.requests import ClientDisconnect, Request
 
-from gateway.api.cutting import LARGE_BYTES, PLACEHOLDER, Raw, cut_picture
+from gateway.api.cutting import PLACEHOLDER, Raw, cut_picture
+from gateway.api.joining import LARGE_BYTES, joined
 from gateway.intake.body import SegmentationBody
 from gateway.intake.picture import PictureSource
 from gateway.problems import ImageTooLarge, InvalidRequest, MalformedBody, UnsupportedContentType
@@ -22,6 +23,9 @@ from providers.contract import Workers
 #: Beside the picture a request is small; this is room for 16 prompts of 64 points, tags and metadata.
 JSON_BYTES = 2**20
 PARTS = 8
+
+#: How much of a multipart body is looked through at a time, so that other threads have their turn.
+PIECE_BYTES = 2**18
 
 
 async def read_request(
@@ -43,7 +47,7 @@ async def read_request(
     if media_type == "application/json":
         return await _from_json(raw, workers)
     if media_type == "multipart/form-data" and boundary:
-        parts = await workers.run(lambda: _parts(raw[:], boundary), pixels=len(raw))
+        parts = await workers.run(lambda: _parts(raw, boundary), pixels=len(raw))
         body = parse_body(parts["request"]) if "request" in parts else _missing("request")
         part = parts.get("image")
         return body, _source(body, part)
@@ -163,7 +167,7 @@ def _missing(part: str) -> SegmentationBody:
     raise InvalidRequest(f"the multipart part `{part}` is missing", field=part)
 
 
-def _parts(raw: bytes, boundary: str) -> dict[str, bytes]:
+def _parts(raw: Raw, boundary: str) -> dict[str, bytes]:
     """
     Return the parts by name.
 
@@ -205,7 +209,8 @@ def _parts(raw: bytes, boundary: str) -> dict[str, bytes]:
                 "on_end": lambda: finished.append(True),
             },
         )
-        parser.write(raw)
+        for start in range(0, len(raw), PIECE_BYTES):
+            parser.write(raw[start : start + PIECE_BYTES])
         parser.finalize()
     except ValueError as error:
         raise MalformedBody(f"the body is not the multipart that its Content-Type says: {error}") from None
@@ -224,7 +229,7 @@ def _named(parts: list[tuple[dict[str, str], list[bytes]]]) -> dict[str, bytes]:
             raise InvalidRequest(f"unknown part {json.dumps(name)}; send `image` and `request`", field=name)
         if name in named:
             raise InvalidRequest(f"the part `{name}` came twice", field=name)
-        named[name] = b"".join(chunks)
+        named[name] = joined(chunks)
     return named
 
 

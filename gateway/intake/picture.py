@@ -9,7 +9,6 @@ exception: it is turned, since providers disagree about EXIF, and every coordina
 from __future__ import annotations
 
 import io
-import struct
 import warnings
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +17,7 @@ import pybase64
 from blake3 import blake3
 from PIL import Image
 
+from gateway.intake.turning import UNREADABLE, UPRIGHT, turned
 from gateway.problems import (
     GatewayError,
     ImageForbidden,
@@ -57,20 +57,8 @@ SMALL_BYTES: Final = 2**18
 MANY_PIXELS: Final = 2**31
 
 ORIENTATION_TAG: Final = 0x0112
-UPRIGHT: Final = 1
-#: What brings each EXIF orientation upright. Source: https://www.cipa.jp/std/documents/e/DC-008-2012_E.pdf (4.6.4)
-TURNS: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-#: All that Pillow is known to raise about bytes that are not what their header says.
-UNREADABLE: Final = (OSError, ValueError, SyntaxError, TypeError, LookupError, struct.error)
+#: From here on an orientation makes rows of columns.
+FIRST_ACROSS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +159,8 @@ def check_picture(data: bytes, *, url: str | None, limits: PictureLimits) -> Pic
     orientation = _orientation(image)
     if orientation == UPRIGHT:
         return Picture(data, media_type, image.width, image.height, digest, url)
-    turned, width, height = _turned(image, TURNS[orientation])
-    return Picture(turned, media_type, width, height, digest)
+    width, height = image.size if orientation < FIRST_ACROSS else reversed(image.size)
+    return Picture(turned(image, data, orientation), media_type, width, height, digest)
 
 
 def _open(data: bytes, limits: PictureLimits) -> Image.Image:
@@ -243,25 +231,3 @@ def _orientation(image: Image.Image) -> int:
     except UNREADABLE:  # a broken EXIF block does not make a broken picture
         return UPRIGHT
     return value if value in range(1, 9) else UPRIGHT
-
-
-def _turned(image: Image.Image, turn: Image.Transpose) -> tuple[bytes, int, int]:
-    """
-    Bake the orientation into the pixels, in the picture's own format; keep its colours' meaning, drop its EXIF block.
-
-    Returns:
-        The file, its width and its height.
-    """
-    target = io.BytesIO()
-    colours = image.info.get("icc_profile") or b""
-    try:
-        upright = image.transpose(turn)
-        if image.format == "PNG":
-            upright.save(target, "PNG", compress_level=3, exif=b"")
-        elif image.format == "WEBP":
-            upright.save(target, "WEBP", lossless=True, exact=True, quality=20, exif=b"", icc_profile=colours)
-        else:
-            upright.save(target, "JPEG", quality=95, subsampling=0, exif=b"", xmp=b"", icc_profile=colours)
-    except UNREADABLE as error:
-        raise InvalidImage(f"the picture could not be turned upright as its EXIF says: {error}") from error
-    return target.getvalue(), upright.width, upright.height

@@ -19,6 +19,7 @@ from gateway.serving import running
 from gateway.settings import settings_from_yaml
 from tests.end_to_end.household import configuration
 from tests.end_to_end.loop_monitor import LoopMonitor, sandbox_process
+from tests.gateway.intake.picture_files import exif
 
 #: A caller in a process of its own, so that its work is not taken for the gateway's.
 CALLER = """
@@ -30,16 +31,14 @@ with urllib.request.urlopen(request, timeout=110) as answer:
     sys.stdout.buffer.write(answer.read())
 """
 
-#: What the loop is to be kept at most, in milliseconds: a round that reaches it ends the measurement.
-AIM_MS = 20.0
+#: What the loop is kept at most, in milliseconds. Decoding one of these pictures on it takes several hundred.
+MOST_MS = 20.0
 
-#: What fails. Decoding one of these pictures on the loop takes several hundred milliseconds; what lies between is the
-#: other core's work on a busy machine.
-MOST_MS = 100.0
+#: Now and then another program takes the core from a thread that holds Python's lock; what the gateway itself does, it
+#: does every time. So the least of a few rounds counts, and nothing else is tested meanwhile.
+ROUNDS = 8
 
-#: Other programs on the machine keep the loop waiting, too, now and then; what the gateway itself does, it does every
-#: time. So the least of a few rounds counts.
-ROUNDS = 5
+pytestmark = pytest.mark.alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +108,37 @@ def least_of_rounds(watched: Watched, body: bytes, media_type: str, state: Path)
         asked = [sys.executable, "-c", CALLER, f"{watched.url}/v1/segmentations", media_type, str(file)]
         answer = json.loads(subprocess.run(asked, stdout=subprocess.PIPE, check=True).stdout)
         least = min(least, watched.monitor.longest_ms)
-        if least <= AIM_MS:
+        if least <= MOST_MS:
             break
     return least, answer
 
 
-@pytest.mark.parametrize(("kind", "form"), [(".jpg", as_json), (".png", as_parts)])
+def lying(jpeg: bytes) -> bytes:
+    """Return a JPEG whose EXIF says that it lies on its side."""
+    block = exif(6)
+    return jpeg[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + jpeg[2:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "bent", "form"),
+    [(".jpg", bytes, as_json), (".png", bytes, as_parts), (".jpg", lying, as_parts)],
+    ids=["jpeg", "png", "lying"],
+)
 def test_scan_of_12000_pixels_keeps_nobody_waiting(
-    watched: Watched, kind: str, form: Callable[[bytes, dict[str, object]], tuple[bytes, str]], tmp_path: Path
+    watched: Watched,
+    kind: str,
+    bent: Callable[[bytes], bytes],
+    form: Callable[[bytes, dict[str, object]], tuple[bytes, str]],
+    tmp_path: Path,
 ) -> None:
-    """Read, decoded, scaled down, sent to Prodia and its masks brought back, while the loop goes on."""
+    """Read, turned upright, scaled down, sent to Prodia and its masks brought back, while the loop goes on."""
     request = {"prompt": "disc", "cache": {"mode": "skip"}, "max_masks": 32}
     route = {"strategy": "priority", "deployments": ["prodia"], "deadline_seconds": 100}
-    body, media_type = form(scan(12_000, 9000, kind, things=16), {**request, "route": route})
+    body, media_type = form(bent(scan(12_000, 9000, kind, things=16)), {**request, "route": route})
     waited, answer = least_of_rounds(watched, body, media_type, tmp_path)
     assert answer["instances"]
-    assert {(9000, 12_000)} == {tuple(each["mask"]["size"]) for each in answer["instances"]}
+    size = (12_000, 9000) if bent is lying else (9000, 12_000)
+    assert {size} == {tuple(each["mask"]["size"]) for each in answer["instances"]}
     assert MOST_MS >= waited
 
 

@@ -51,6 +51,8 @@ class Oracle:
 
     found: Found | Exception = field(default_factory=lambda: CHARGED)
     asked: list[tuple[str, str | None]] = field(default_factory=list)
+    together: asyncio.Barrier | None = None
+    """Where set, an answer comes only when as many have asked."""
 
     async def look_up(
         self, _deployment: Deployment, *, attempt_id: str, upstream_ref: str | None, deadline: Deadline
@@ -59,6 +61,8 @@ class Oracle:
         assert not deadline.passed
         self.asked.append((attempt_id, upstream_ref))
         await asyncio.sleep(0)
+        if self.together is not None:
+            await self.together.wait()
         if isinstance(self.found, Exception):
             raise self.found
         return self.found
@@ -207,6 +211,7 @@ async def test_two_gateways(bench: Bench, database_url: str) -> None:
     """Two that clear up at once resolve each attempt once, and one of them learns that it came second."""
     names = [f"att_{number}" for number in range(20)]
     await bench.hold(*names)
+    bench.oracle.together = asyncio.Barrier(2)
     bench.clock.now += CADENCE.first
     other = await Ledger.open(database_url, wall=lambda: bench.clock() + 0.001, clock=time.monotonic, answer_seconds=10)
     cleared = await asyncio.gather(bench.reconciler().round(), bench.reconciler(ledger=other).round())
