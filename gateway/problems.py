@@ -14,8 +14,14 @@ What can go wrong on our side, in our callers' words.
       + UnsupportedCapability    no configured deployment answers this kind of prompt
       + NoDeployment             each one is ruled out, for a reason given
       + Unauthenticated          no key, or not one of ours
+      + Forbidden                the key is good, but not for this
       + NotFound                 no such thing here
       + MethodNotAllowed         not with this method
+      + BudgetExceeded           a hard budget has no room for it
+      + RateLimited              faster than the key or its tenant may
+      + IdempotencyConflict      the first request with this Idempotency-Key was interrupted, or goes on
+      |   + IdempotencyMismatch    the Idempotency-Key stands for another request
+      + Conflict                 it is there already, or stands in the way
       + Overloaded               too much at once; come back
       + ProviderFailure          every deployment that was asked failed
       + AllDeploymentsUnavailable  none may be asked at the moment
@@ -135,6 +141,40 @@ class Unauthenticated(GatewayError):
     """No key, or not one of ours."""
 
     code = "unauthenticated"
+
+
+class Forbidden(GatewayError):
+    """The key is good, but not for this."""
+
+    code = "forbidden"
+
+
+class BudgetExceeded(GatewayError):
+    """A hard budget has no room for what the request may cost."""
+
+    code = "budget_exceeded"
+
+
+class RateLimited(GatewayError):
+    """Faster, or more at once, than the key or its tenant may ask."""
+
+    code = "rate_limited"
+
+
+class IdempotencyConflict(GatewayError):
+    """The first request with this Idempotency-Key was interrupted, or goes on: it is not made a second time."""
+
+    code = "idempotency_conflict"
+
+
+class IdempotencyMismatch(IdempotencyConflict):
+    """The Idempotency-Key stands for another request."""
+
+
+class Conflict(GatewayError):
+    """It is there already, or something stands in its way."""
+
+    code = "conflict"
 
 
 class NotFound(GatewayError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fractions import Fraction
 
 from providers.contract import Deadline, Money, Outcome, Picture, Question, Segmentation
 
@@ -61,12 +62,62 @@ class Fit(StrEnum):
     """It is left out."""
 
 
+class Scope(StrEnum):
+    """What a key may do."""
+
+    SEGMENT = "segment"
+    """Ask for masks and quotes, and spend for it."""
+    USAGE = "usage"
+    """Read the tenant's usage and ledger."""
+    ADMIN = "admin"
+    """Everything, of every tenant: keys, budgets, reports."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantPolicy:
+    """What the operator allows a tenant. None is no restriction."""
+
+    providers: frozenset[str] | None = None
+    regions: frozenset[str] | None = None
+    share_cache: bool = False
+    """Whether answers are shared with every other tenant that shares: bought by one, free for all of them."""
+
+    def admits(self, provider: str, region: str) -> bool:
+        """Whether the tenant may be served from there: by any call, failover and kept answer alike."""
+        return (self.providers is None or provider in self.providers) and (
+            self.regions is None or region in self.regions
+        )
+
+
+UNRESTRICTED = TenantPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How much a caller may ask for. None is no limit."""
+
+    requests_per_second: Fraction | None = None
+    burst: int | None = None
+    """Requests that may come at once after a pause; None: one second's worth, at least one."""
+    concurrency: int | None = None
+    """Requests that may be worked on at once."""
+
+
+UNLIMITED = RateLimit()
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the tenant that pays, and the key that was shown."""
+    """Who asks: the tenant that pays, the key that was shown, and what they may do."""
 
     tenant: str
     key_id: str
+    scopes: frozenset[Scope] = frozenset({Scope.SEGMENT, Scope.USAGE})
+    policy: TenantPolicy = UNRESTRICTED
+    tenant_limit: RateLimit = UNLIMITED
+    """Shared by all keys of the tenant."""
+    key_limit: RateLimit = UNLIMITED
+    """Of this key alone; both hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +196,12 @@ class AttemptReport:
     """What is kept back because nobody knows yet whether the provider bills it."""
     message: str | None = None
     """Why it failed; None when it succeeded."""
+    attempt_id: str = ""
+    """The ledger's name for it."""
+    price_id: str = ""
+    """The terms that were in force."""
+    budget_warnings: tuple[str, ...] = ()
+    """Soft budgets that stood above their limit once it was reserved, each as an item of the warning header."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ Why a reservation for each attempt and not for each request: when one attempt is
 be billed. `reserve` returns only when the reservation is on disk. An ending never fails: when the database is gone, the
 answer is bought all the same, so the ending is parked and written as soon as it can be (`parked` counts them). If the
 process dies before that, the reservation stays open, and the sweep of whoever lives turns it into a hold.
+
+A reservation is measured by its budgets, and its key is looked at, in the transaction that writes it: what one gateway
+refuses or counts, no other one can miss.
 """
 
 from __future__ import annotations
@@ -26,15 +29,21 @@ from gateway.accounting.reports import UsageQuery, UsageReport, read_usage
 from gateway.accounting.reservation import Reservation, storable
 from gateway.accounting.sweeping import OpenAttempt, open_since
 from gateway.store import (
+    OPENED,
     RESOLVED,
     BoundedDatabase,
+    BudgetStanding,
     Database,
     Entry,
     Journal,
     Keys,
     Kind,
     LedgerUnavailable,
+    Outcome,
+    Posting,
     Verdict,
+    ending,
+    moves,
     open_database,
 )
 from providers.contract import LARGEST_MICROUSD, NOTHING, Clock, Money
@@ -46,6 +55,19 @@ _LATE = 3600 * _MICROS
 
 class AttemptRefused(Exception):
     """The ledger does not take an attempt: its id was used before, or a value in it cannot be stored."""
+
+
+class KeyRefused(AttemptRefused):
+    """The key of an attempt is revoked, or its time is over: nothing may be spent with it."""
+
+
+class OverBudget(AttemptRefused):
+    """A hard budget has no room for an attempt: nothing is reserved."""
+
+    def __init__(self, standing: BudgetStanding) -> None:
+        """Say which budget it is, and how it stands without the attempt."""
+        super().__init__(f"the {standing.period} budget of the {standing.scope} {standing.subject} has no room")
+        self.standing = standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +121,8 @@ class Ledger:
         self, database: Database, *, wall: Callable[[], float], clock: Clock, sleep: Callable[[float], Awaitable[None]]
     ) -> None:
         """Keep the ledger in an open database; see `open`."""
-        self._database = database
+        self.database = database
+        """Where all of it is; for reports and for what is kept beside the entries."""
         self._wall = wall
         self._swept_until = 0
         self._sweeping = asyncio.Lock()
@@ -124,13 +147,15 @@ class Ledger:
 
         Raises:
             LedgerUnavailable: nothing is reserved, so nothing may be spent.
-            AttemptRefused: the ledger does not take this attempt.
+            OverBudget: a hard budget has no room for it.
+            KeyRefused: its key is no longer good.
+            AttemptRefused: the ledger does not take this attempt for another reason.
         """
         if not 0 <= amount.microusd <= LARGEST_MICROUSD:
             raise ValueError(f"reserve from 0 to {LARGEST_MICROUSD} micro-dollars, got {amount.microusd}")
         entry = self._opening(attempt, amount, expires_in)
         try:
-            verdict = await self.journal.commit(entry)
+            outcome = await self.journal.reserve(entry)
         except LedgerUnavailable as failure:
             if not failure.certain:
                 self._undo(entry)
@@ -138,22 +163,24 @@ class Ledger:
         except asyncio.CancelledError:
             self._undo(entry)
             raise
-        if verdict is not Verdict.WRITTEN:
-            raise AttemptRefused(f"the ledger does not take attempt {attempt.attempt_id!r}: it is {verdict}")
-        return Reservation(self.journal, attempt.attempt_id, amount, wall=self._wall, on_hold=self.new_hold.set)
+        if outcome.verdict is not Verdict.WRITTEN:
+            raise _refusal(attempt, outcome)
+        return Reservation(self.journal, entry, passed=outcome.budgets, wall=self._wall, on_hold=self.new_hold.set)
 
     def _opening(self, attempt: Attempt, amount: Money, expires_in: float) -> Entry:
         at = round(self._wall() * _MICROS)
+        moved = moves(Kind.RESERVE, phase=OPENED, set_aside=0, amount=amount.microusd, cost=0)
         return Entry(
-            attempt_id=attempt.attempt_id,
-            phase=0,
-            kind=Kind.RESERVE.value,
-            amount_microusd=amount.microusd,
-            cost_microusd=0,
-            reported_microusd=None,
-            upstream_ref=None,
-            reason=None,
-            at=at,
+            attempt.attempt_id,
+            OPENED,
+            Kind.RESERVE.value,
+            amount.microusd,
+            0,
+            None,
+            None,
+            None,
+            at,
+            *moved,
             request_id=attempt.request_id,
             prompt_index=attempt.prompt_index,
             tenant=attempt.tenant,
@@ -173,10 +200,9 @@ class Ledger:
 
         Both entries are written, so that it does not matter whether the first one was there, or arrives only later.
         """
-        released = Entry(
-            entry.attempt_id, 1, Kind.RELEASE.value, 0, 0, None, None, "never_sent", round(self._wall() * _MICROS)
-        )
-        self.journal.park(entry, released)
+        now = round(self._wall() * _MICROS)
+        released = ending(entry.attempt_id, Kind.RELEASE, set_aside=entry.amount_microusd, at=now, reason="never_sent")
+        self.journal.park(Posting(entry), Posting(released, entry))
 
     async def sweep(self, *, grace_seconds: float = 5.0) -> int:
         """
@@ -197,7 +223,7 @@ class Ledger:
         since: int | None = self._swept_until
         swept_until, held = now - _LATE, 0
         while since is not None:
-            page = await self._database.read(partial(open_since, since=since))
+            page = await self.database.read(partial(open_since, since=since))
             swept_until = min([swept_until, *(found.at for found in page.open if found.expires_at > expired_by)])
             holds = [_abandoned(found, now) for found in page.open if found.expires_at <= expired_by]
             verdicts = await asyncio.gather(*(self.journal.commit(hold) for hold in holds))
@@ -219,7 +245,7 @@ class Ledger:
         Raises:
             LedgerUnavailable: the database is out of reach.
         """
-        return await self._database.read(partial(held_attempts, most=most, before=before))
+        return await self.database.read(partial(held_attempts, most=most, before=before))
 
     async def settle_held(
         self, held: HeldAttempt, *, charge: Money, cost: Money, reported: Money | None, upstream_ref: str | None
@@ -256,13 +282,14 @@ class Ledger:
         upstream_ref: str | None = None,
         reason: str | None = None,
     ) -> Verdict:
-        entry = Entry(
-            attempt_id=held.attempt_id,
+        entry = ending(
+            held.attempt_id,
+            kind,
+            set_aside=held.amount_microusd,
             phase=RESOLVED,
-            kind=kind.value,
-            amount_microusd=amount.microusd,
-            cost_microusd=cost.microusd,
-            reported_microusd=reported,
+            amount=amount.microusd,
+            cost=cost.microusd,
+            reported=reported,
             upstream_ref=storable(upstream_ref) or None if upstream_ref else None,
             reason=reason,
             at=round(self._wall() * _MICROS),
@@ -276,21 +303,21 @@ class Ledger:
         Raises:
             LedgerUnavailable: the database is out of reach.
         """
-        return await self._database.read(partial(read_usage, query=query))
+        return await self.database.read(partial(read_usage, query=query))
 
     async def ready(self) -> bool:
         """Whether spending can be recorded, as far as is known."""
         if self.journal.down_seconds is not None:
             return False
         try:
-            return await self._database.read(lambda connection: connection.scalar(select(1)) == 1)
+            return await self.database.read(lambda connection: connection.scalar(select(1)) == 1)
         except LedgerUnavailable:
             return False
 
     async def close(self, *, patience_seconds: float = 5.0) -> None:
         """Write what waits, give what is parked a last chance for that long, and close the database."""
         await self.journal.close(patience_seconds=patience_seconds)
-        await self._database.close()
+        await self.database.close()
 
 
 def _written(tags: tuple[tuple[str, str], ...]) -> str:
@@ -303,14 +330,13 @@ def _written(tags: tuple[tuple[str, str], ...]) -> str:
 
 def _abandoned(found: OpenAttempt, now: int) -> Entry:
     """Return the hold of a reservation that nobody has ended."""
-    return Entry(
-        attempt_id=found.attempt_id,
-        phase=1,
-        kind=Kind.HOLD.value,
-        amount_microusd=found.amount_microusd,
-        cost_microusd=found.amount_microusd,
-        reported_microusd=None,
-        upstream_ref=None,
-        reason="abandoned",
-        at=now,
-    )
+    return ending(found.attempt_id, Kind.HOLD, set_aside=found.amount_microusd, at=now, reason="abandoned")
+
+
+def _refusal(attempt: Attempt, outcome: Outcome) -> AttemptRefused:
+    """Return why an attempt is not reserved."""
+    if outcome.verdict is Verdict.OVER_BUDGET:
+        return OverBudget(outcome.budgets[0])
+    if outcome.verdict is Verdict.REVOKED:
+        return KeyRefused(f"the key {attempt.key_id!r} is revoked, or its time is over")
+    return AttemptRefused(f"the ledger does not take attempt {attempt.attempt_id!r}: it is {outcome.verdict}")

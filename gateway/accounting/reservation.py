@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from gateway.store import Entry, Journal, Kind, Verdict
+from gateway.store import BudgetStanding, Entry, Journal, Kind, Verdict, ending
 from providers.contract import NOTHING, Money
 
 _MICROS = 1_000_000
@@ -29,14 +29,14 @@ class AlreadyResolved(Exception):
 class Reservation:
     """Money set aside for one attempt. Ends once; each way to end it returns when that is on disk, or parked."""
 
-    __slots__ = ("_ended_as", "_journal", "_on_hold", "_wall", "amount", "attempt_id")
+    __slots__ = ("_ended_as", "_journal", "_on_hold", "_opening", "_wall", "amount", "attempt_id", "passed")
 
     def __init__(
         self,
         journal: Journal,
-        attempt_id: str,
-        amount: Money,
+        opening: Entry,
         *,
+        passed: tuple[BudgetStanding, ...] = (),
         wall: Callable[[], float],
         on_hold: Callable[[], None],
     ) -> None:
@@ -45,18 +45,21 @@ class Reservation:
 
         Args:
             journal: what its ending is written to.
-            attempt_id: of the attempt.
-            amount: what was reserved.
+            opening: the entry that is on disk.
+            passed: see the attribute.
             wall: seconds since 1970, UTC.
             on_hold: called when it has ended in a hold.
         """
         self._journal = journal
         self._on_hold = on_hold
-        self.attempt_id = attempt_id
+        self._opening = opening
         self._wall = wall
         self._ended_as: Kind | None = None
-        self.amount = amount
+        self.attempt_id = opening.attempt_id
+        self.amount = Money(opening.amount_microusd)
         """The most that can be charged for the attempt."""
+        self.passed = passed
+        """The soft budgets that stand above their limit with this reservation."""
 
     async def settle(self, *, charge: Money, cost: Money, reported: Money | None, upstream_ref: str | None) -> None:
         """
@@ -121,19 +124,19 @@ class Reservation:
     ) -> None:
         if self._ended_as is not None:
             raise AlreadyResolved(f"attempt {self.attempt_id} has ended as {self._ended_as}, so it cannot {kind}")
-        entry = Entry(
-            attempt_id=self.attempt_id,
-            phase=1,
-            kind=kind.value,
-            amount_microusd=amount.microusd,
-            cost_microusd=cost.microusd,
-            reported_microusd=reported,
+        entry = ending(
+            self.attempt_id,
+            kind,
+            set_aside=self.amount.microusd,
+            amount=amount.microusd,
+            cost=cost.microusd,
+            reported=reported,
             upstream_ref=storable(upstream_ref) or None if upstream_ref else None,
             reason=None if reason is None else storable(reason),
             at=round(self._wall() * _MICROS),
         )
         self._ended_as = kind
-        verdict = await self._journal.keep(entry)
+        verdict = await self._journal.keep(entry, self._opening)
         if verdict not in _WELL:
             # The answer is bought and goes to the caller all the same; the sweep or a reconciliation came first.
             _log.error("the ending of attempt %s is refused as %s: %s", self.attempt_id, verdict, entry)

@@ -15,12 +15,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
-from gateway.store.batch import apply
+from gateway.store.batch import Outcome, Posting
 from gateway.store.database import Database, LedgerUnavailable
 from gateway.store.entry import Entry, Verdict
+from gateway.store.lane import Lane, name_writer
 from providers.contract import Clock
 
 #: Entries in one transaction at most; beyond this a batch gains nothing and its callers wait longer.
@@ -30,15 +31,31 @@ QUEUE = 20_000
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
-_LOST = frozenset({Verdict.CLASHED, Verdict.UNOPENED, Verdict.EXCESSIVE, Verdict.MALFORMED})
+_WELL = frozenset({Verdict.WRITTEN, Verdict.RESOLVED, Verdict.HELD})
+_MALFORMED = Outcome(Verdict.MALFORMED)
 
 _log = logging.getLogger(__name__)
+
+
+class _Waiting(NamedTuple):
+    """A posting and who waits for it."""
+
+    posting: Posting
+    outcome: asyncio.Future[Outcome | None]
+    keep: bool
 
 
 class Journal:
     """The one way by which entries reach the ledger. Belongs to one event loop."""
 
-    def __init__(self, database: Database, *, clock: Clock, sleep: Callable[[float], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        sleep: Callable[[float], Awaitable[None]],
+        new_writer: Callable[[], str] = name_writer,
+    ) -> None:
         """
         Write to a database.
 
@@ -46,12 +63,15 @@ class Journal:
             database: its calls end in bounded time.
             clock: monotonic seconds.
             sleep: waits between the offers of what is parked.
+            new_writer: names the writer of a chain, unlike any other.
         """
         self._database = database
         self._clock = clock
         self._sleep = sleep
-        self._queue: deque[tuple[Entry, asyncio.Future[Verdict | None], bool]] = deque()
-        self._parked: deque[Entry] = deque()
+        self._offered = Lane(database, new_writer)
+        self._offered_again = Lane(database, new_writer)
+        self._queue: deque[_Waiting] = deque()
+        self._parked: deque[Posting] = deque()
         self._flushing: asyncio.Task[None] | None = None
         self._recovering: asyncio.Task[None] | None = None
         self._down_since: float | None = None
@@ -71,36 +91,50 @@ class Journal:
         """How long the database has been out of reach; None while it answers."""
         return None if self._down_since is None else self._clock() - self._down_since
 
-    async def commit(self, entry: Entry) -> Verdict:
+    async def commit(self, entry: Entry, opening: Entry | None = None) -> Verdict:
         """
         Write an entry; when this returns, it is on disk.
+
+        Args:
+            entry: what to write.
+            opening: the entry that opened its attempt, where it is at hand; else it is looked up.
 
         Raises:
             LedgerUnavailable: it is not written; or, where `certain` is false, nobody knows.
         """
+        return (await self.reserve(entry, opening)).verdict
+
+    async def reserve(self, entry: Entry, opening: Entry | None = None) -> Outcome:
+        """Write an entry and say how the budgets stand that it was measured by; see `commit` for the rest."""
         if self._closed or self._down_since is not None:
             raise LedgerUnavailable("the ledger's database is out of reach", certain=True)
         if len(self._queue) >= QUEUE:
             raise LedgerUnavailable(f"{QUEUE} entries wait for the ledger's database already", certain=True)
-        verdict = await self._offer(entry, keep=False)
-        assert verdict is not None
-        return verdict
+        outcome = await self._offer(Posting(entry, opening), keep=False)
+        assert outcome is not None
+        return outcome
 
-    async def keep(self, entry: Entry) -> Verdict | None:
+    async def keep(self, entry: Entry, opening: Entry | None = None) -> Verdict | None:
         """
         Write an entry that must not be lost. A cancelled caller changes nothing: the entry is written all the same.
+
+        Args:
+            entry: what to write.
+            opening: as with `commit`.
 
         Returns:
             The verdict; None where the entry is parked.
         """
+        posting = Posting(entry, opening)
         if self._closed or self._down_since is not None:
-            self.park(entry)
+            self.park(posting)
             return None
-        return await self._offer(entry, keep=True)
+        outcome = await self._offer(posting, keep=True)
+        return None if outcome is None else outcome.verdict
 
-    def park(self, *entries: Entry) -> None:
+    def park(self, *postings: Posting) -> None:
         """Have entries written later, in their order."""
-        self._parked.extend(entries)
+        self._parked.extend(postings)
         self._recover()
 
     async def close(self, *, patience_seconds: float = 5.0) -> None:
@@ -124,10 +158,10 @@ class Journal:
             self._recovering.cancel()
             await asyncio.wait({self._recovering})
 
-    def _offer(self, entry: Entry, *, keep: bool) -> asyncio.Future[Verdict | None]:
+    def _offer(self, posting: Posting, *, keep: bool) -> asyncio.Future[Outcome | None]:
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Verdict | None] = loop.create_future()
-        self._queue.append((entry, future, keep))
+        future: asyncio.Future[Outcome | None] = loop.create_future()
+        self._queue.append(_Waiting(posting, future, keep))
         if self._flushing is None:
             self._flushing = loop.create_task(self._flush(), name="ledger journal")
         return future
@@ -138,20 +172,20 @@ class Journal:
             while self._queue:
                 batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
                 try:
-                    verdicts = await self._write([entry for entry, _, _ in batch])
+                    outcomes = await self._write([waiting.posting for waiting in batch], self._offered)
                 except LedgerUnavailable as failure:
                     self._fail(batch, failure)
                     continue
                 except BaseException:
                     self._fail(batch, LedgerUnavailable("the journal was stopped", certain=False))
                     raise
-                for (_, future, _), verdict in zip(batch, verdicts, strict=True):
-                    if not future.done():
-                        future.set_result(verdict)
+                for waiting, outcome in zip(batch, outcomes, strict=True):
+                    if not waiting.outcome.done():
+                        waiting.outcome.set_result(outcome)
         finally:
             self._flushing = None
 
-    async def _write(self, entries: Sequence[Entry], *, tries: int = 2) -> list[Verdict]:
+    async def _write(self, batch: Sequence[Posting], lane: Lane, *, tries: int = 2) -> list[Outcome]:
         """
         Write a batch, a second time where the first failed, and in halves where one entry spoils it.
 
@@ -161,41 +195,39 @@ class Journal:
         certain = True
         while True:
             try:
-                verdicts = await self._database.write(partial(apply, batch=entries))
+                outcomes = await lane.transact(batch)
             except LedgerUnavailable as failure:
                 if failure.values_at_fault:
-                    return await self._write_apart(entries)
+                    return await self._write_apart(batch, lane)
                 certain = certain and failure.certain
                 tries -= 1
                 if not tries:
                     raise LedgerUnavailable(str(failure), certain=certain) from failure
             else:
-                self.transactions += bool(entries)
-                self.operations += len(entries)
-                return verdicts
+                self.transactions += bool(batch)
+                self.operations += len(batch)
+                return outcomes
 
-    async def _write_apart(self, entries: Sequence[Entry]) -> list[Verdict]:
+    async def _write_apart(self, batch: Sequence[Posting], lane: Lane) -> list[Outcome]:
         """Write a batch in halves, down to the entry whose values the database refuses."""
-        if len(entries) == 1:
-            return [Verdict.MALFORMED]
-        middle = len(entries) // 2
+        if len(batch) == 1:
+            return [_MALFORMED]
+        middle = len(batch) // 2
         try:
-            return await self._write(entries[:middle]) + await self._write(entries[middle:])
+            return await self._write(batch[:middle], lane) + await self._write(batch[middle:], lane)
         except LedgerUnavailable as failure:
             raise LedgerUnavailable(str(failure), certain=False) from failure
 
-    def _fail(
-        self, batch: list[tuple[Entry, asyncio.Future[Verdict | None], bool]], failure: LedgerUnavailable
-    ) -> None:
+    def _fail(self, batch: Sequence[_Waiting], failure: LedgerUnavailable) -> None:
         """Tell those of a failed batch, and at once all who wait behind it, of whom nothing was written."""
         if self._down_since is None:
             self._down_since = self._clock()
             _log.error("the ledger's database is out of reach: %s", failure)
         waiting, self._queue = self._queue, deque()
         for certain, those in ((failure.certain, batch), (True, waiting)):
-            for entry, future, keep in those:
+            for posting, future, keep in those:
                 if keep:
-                    self._parked.append(entry)
+                    self._parked.append(posting)
                 if future.done():
                     continue
                 if keep:
@@ -216,15 +248,15 @@ class Journal:
                 await self._sleep(pause)
                 batch = list(islice(self._parked, BATCH))
                 try:
-                    verdicts = await self._write(batch)
+                    outcomes = await self._write(batch, self._offered_again)
                 except LedgerUnavailable:
                     pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                     continue
                 pause = _FIRST_PAUSE_SECONDS
                 self._down_since = None
-                for verdict in verdicts:
-                    entry = self._parked.popleft()
-                    if verdict in _LOST:
-                        _log.error("a parked entry is refused as %s: %s", verdict, entry)
+                for outcome in outcomes:
+                    posting = self._parked.popleft()
+                    if outcome.verdict not in _WELL:
+                        _log.error("a parked entry is refused as %s: %s", outcome.verdict, posting.entry)
         finally:
             self._recovering = None

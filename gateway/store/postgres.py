@@ -11,7 +11,6 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from gateway.store.database import LedgerUnavailable, Work, told
-from gateway.store.tables import create_tables
 
 T = TypeVar("T")
 
@@ -24,7 +23,7 @@ class PostgresDatabase:
 
     def __init__(self, url: URL, *, connect_seconds: float) -> None:
         """
-        Name the server; `open` connects.
+        Name the server; connections are made when they are needed.
 
         Args:
             url: where it is, `postgresql://user@host/db`.
@@ -44,15 +43,6 @@ class PostgresDatabase:
                 },
             },
         )
-
-    async def open(self) -> None:
-        """
-        Create the tables where they are missing.
-
-        Raises:
-            LedgerUnavailable: the server is out of reach or refuses us.
-        """
-        await self.write(create_tables)
 
     async def write(self, work: Work[T]) -> T:
         """Do the work in one transaction that PostgreSQL has committed."""

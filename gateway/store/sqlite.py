@@ -19,22 +19,31 @@ from sqlalchemy.exc import (
     DataError,
     IntegrityError,
     InterfaceError,
-    OperationalError,
     ProgrammingError,
     SQLAlchemyError,
 )
 from sqlalchemy.pool import NullPool
 
 from gateway.store.database import LedgerUnavailable, Work, told
-from gateway.store.tables import create_tables
 
 T = TypeVar("T")
 
 #: Below the journal's patience for one try, so that a locked file is told apart from a hanging disk.
 BUSY_MILLISECONDS = 1500
 
-_VALUES_AT_FAULT = (IntegrityError, DataError, InterfaceError, ProgrammingError, OverflowError, UnicodeError)
-_OPENINGS = 20
+#: Of SQLAlchemy, and of the driver, where statements are executed below it.
+_VALUES_AT_FAULT = (
+    IntegrityError,
+    DataError,
+    InterfaceError,
+    ProgrammingError,
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    OverflowError,
+    UnicodeError,
+)
 
 
 class _Line:
@@ -80,33 +89,10 @@ class SqliteDatabase:
     """A ledger file. See `Database`."""
 
     def __init__(self, path: Path) -> None:
-        """Name the file; `open` makes it."""
+        """Name the file, which is there; see `open_database`."""
         self._path = path
         self._writer = _Line(_engine(path, reads=False), "ledger-writer")
         self._reader = _Line(_engine(path, reads=True), "ledger-reader")
-
-    async def open(self) -> None:
-        """
-        Create file and tables where they are missing.
-
-        Raises:
-            LedgerUnavailable: the file cannot be made, or is no ledger.
-        """
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.touch(mode=0o600)
-        except OSError as error:
-            raise LedgerUnavailable(f"the ledger file {self._path} cannot be made: {error}", certain=True) from error
-        for opening in range(_OPENINGS):
-            try:
-                return await self._writer.do(create_tables)
-            except LedgerUnavailable as failure:
-                # Turning the write-ahead log on needs the file alone, and SQLite does not wait for that by itself.
-                locked = isinstance(failure.__cause__, OperationalError) and "locked" in str(failure)
-                if not locked or opening == _OPENINGS - 1:
-                    raise
-                await asyncio.sleep(0.05)
-        return None
 
     async def write(self, work: Work[T]) -> T:
         """Do the work in one transaction that is flushed to disk."""

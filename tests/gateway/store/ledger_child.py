@@ -1,7 +1,8 @@
 """
 A gateway's worth of spending, to be killed: reserves and ends attempts and says so on stdout, each after the fact.
 
-Lines: `reserve ID`, `settle ID`, `release ID`, `hold ID`. Arguments: the ledger's URL, a seed, a name for the ids.
+Lines: `reserve ID`, `settle ID`, `release ID`, `hold ID`; `refuse ID` where a budget has no room.
+Arguments: the ledger's URL, a seed, a name for the ids.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import random
 import sys
 import time
 
-from gateway.accounting import Attempt, Ledger
+from gateway.accounting import Attempt, Ledger, OverBudget
 from providers.contract import Money
 
 CALLERS = 12
@@ -30,7 +31,11 @@ async def spend(ledger: Ledger, rng: random.Random, name: str) -> None:
         number += 1
         attempt_id = f"{name}-{number:06d}"
         attempt = Attempt(attempt_id, "seg", 0, "acme", "key", "eu", "runflow", "sam-3", "eu", "eu@2026-01-01")
-        reservation = await ledger.reserve(attempt, Money(5000), expires_in=30)
+        try:
+            reservation = await ledger.reserve(attempt, Money(5000), expires_in=30)
+        except OverBudget:
+            say(f"refuse {attempt_id}")
+            continue
         say(f"reserve {attempt_id}")
         ending = rng.choice(["settle", "release", "hold"])
         if ending == "settle":

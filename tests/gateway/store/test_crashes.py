@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import sqlite3
 import subprocess
@@ -14,7 +15,11 @@ import pytest
 from sqlalchemy import Connection, select
 
 from gateway.accounting import Ledger, UsageQuery
+from gateway.accounting.budgets import Budgets, wanted_budget
 from gateway.store import Entry, entries, open_database
+from gateway.store.tables import budget_windows
+from providers.contract import Money
+from tests.gateway.store.ledger_sums import agree
 
 CHILD = Path(__file__).with_name("ledger_child.py")
 ROOT = CHILD.parents[3]
@@ -35,11 +40,21 @@ def killed_after(child: subprocess.Popen[bytes], lines: int) -> list[tuple[str, 
     child.stdout.close()
     child.wait()
     whole = [line.decode().split() for line in confirmed if line.endswith(b"\n")]
-    return [(kind, attempt) for kind, attempt in whole]
+    return [(kind, attempt) for kind, attempt in whole if kind != "refuse"]
+
+
+async def set_budgets(url: str, total: Money) -> None:
+    """Make a ledger with budgets that the spending reaches."""
+    ledger = await Ledger.open(url, wall=time.time, clock=time.monotonic)
+    numbers = itertools.count(1)
+    budgets = Budgets(ledger.database, wall=time.time, new_id=lambda prefix: f"{prefix}_{next(numbers)}")
+    for usd, period in ((total.usd, "total"), ("100", "day")):
+        await budgets.set(wanted_budget(tenant="acme", period=period, limit_usd=usd))
+    await ledger.close()
 
 
 async def read_entries(url: str) -> list[Entry]:
-    """Return the whole ledger."""
+    """Return the whole ledger, once it is found that sums, budgets and chains agree with it."""
 
     def read(connection: Connection) -> list[Entry]:
         columns = [entries.c[name] for name in Entry._fields]
@@ -47,14 +62,26 @@ async def read_entries(url: str) -> list[Entry]:
 
     database = await open_database(url)
     try:
+        await agree(database)
         return await database.read(read)
     finally:
         await database.close()
 
 
-async def survives(url: str, kills: int, seed: int) -> None:
+async def read_windows(url: str) -> list[int]:
+    """Return what is used of the total budget, which is the smaller one."""
+    database = await open_database(url)
+    used = budget_windows.c.spent_microusd + budget_windows.c.reserved_microusd
+    try:
+        return await database.read(lambda c: list(c.scalars(select(used).where(budget_windows.c.starts_at == 0))))
+    finally:
+        await database.close()
+
+
+async def survives(url: str, kills: int, seed: int, budget: Money) -> None:
     """Kill, reopen and compare, *kills* times on one ledger; then sweep it twice."""
     rng = random.Random(seed)
+    await set_budgets(url, budget)
     confirmed: set[tuple[str, str]] = set()
     for kill in range(kills):
         child = start(url, seed=kill, name=f"k{kill}")
@@ -69,6 +96,10 @@ async def survives(url: str, kills: int, seed: int) -> None:
     opened = {entry.attempt_id for entry in found if entry.phase == 0}
     ended = {entry.attempt_id for entry in found if entry.phase == 1}
     assert ended <= opened
+    limited = await read_windows(url)
+    assert all(budget.microusd - used < 5000 for used in limited), (
+        "no budget was reached: the test has shown nothing about it"
+    )
     assert opened - ended, "no kill hit an open reservation: the test has shown nothing about the sweep"
     later = await Ledger.open(url, wall=lambda: time.time() + 60, clock=time.monotonic)
     try:
@@ -83,14 +114,14 @@ async def survives(url: str, kills: int, seed: int) -> None:
 
 
 async def test_sqlite_survives_kills(tmp_path: Path) -> None:
-    """After 20 kills of a spending process, SQLite holds all that was confirmed; the sweep holds the rest once."""
-    await survives(f"sqlite:///{tmp_path}/ledger.db", kills=20, seed=7)
+    """After 20 kills of a spending process SQLite holds all that was confirmed, and the sums agree with the entries."""
+    await survives(f"sqlite:///{tmp_path}/ledger.db", kills=20, seed=7, budget=Money(1_000_000))
 
 
 @pytest.mark.needs("postgres")
 async def test_postgres_survives_kills(postgres_url: str) -> None:
-    """After 8 kills of a spending process, PostgreSQL holds all that was confirmed; the sweep holds the rest once."""
-    await survives(postgres_url, kills=8, seed=11)
+    """After 8 kills of a spending process PostgreSQL holds all that was confirmed, and the sums agree with it."""
+    await survives(postgres_url, kills=8, seed=11, budget=Money(300_000))
 
 
 async def test_processes_share_one_file(tmp_path: Path) -> None:

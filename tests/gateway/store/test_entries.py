@@ -9,30 +9,44 @@ from functools import partial
 import pytest
 from sqlalchemy import Connection, text
 
-from gateway.store import Database, Entry, LedgerUnavailable, Verdict, open_database
+from gateway.store import (
+    Database,
+    Entry,
+    Kind,
+    LedgerUnavailable,
+    Posting,
+    Verdict,
+    ending,
+    moves,
+    open_database,
+)
 from gateway.store.batch import apply
-from gateway.store.entry import judge
+from gateway.store.chain import begin
+from gateway.store.entry import judge, resolving
+from gateway.store.lane import Lane, name_writer
+from tests.gateway.store.ledger_sums import agree
 
 
 def reserve(attempt_id: str, amount: int = 5000) -> Entry:
     """Return the entry of a reservation."""
     identity = ("seg", 0, "acme", "key", "eu", "runflow", "sam-3", "eu", "eu@2026-01-01", 2, '{"team":"a"}')
-    return Entry(attempt_id, 0, "reserve", amount, 0, None, None, None, 1, *identity)
+    moved = moves(Kind.RESERVE, phase=0, set_aside=0, amount=amount, cost=0)
+    return Entry(attempt_id, 0, "reserve", amount, 0, None, None, None, 1, *moved, *identity)
 
 
 def settle(attempt_id: str, amount: int = 4000, at: int = 3) -> Entry:
     """Return the entry of a settlement."""
-    return Entry(attempt_id, 1, "settle", amount, amount, None, "run", None, at)
+    return ending(attempt_id, Kind.SETTLE, set_aside=5000, amount=amount, cost=amount, upstream_ref="run", at=at)
 
 
 def release(attempt_id: str) -> Entry:
     """Return the entry of a release."""
-    return Entry(attempt_id, 1, "release", 0, 0, None, None, "refused", 3)
+    return ending(attempt_id, Kind.RELEASE, set_aside=5000, reason="refused", at=3)
 
 
 def hold(attempt_id: str, at: int = 3) -> Entry:
     """Return the entry of a hold."""
-    return Entry(attempt_id, 1, "hold", 5000, 5000, None, None, "abandoned", at)
+    return ending(attempt_id, Kind.HOLD, set_aside=5000, reason="abandoned", at=at)
 
 
 @pytest.fixture
@@ -44,8 +58,9 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 async def write(database: Database, *batch: Entry) -> list[Verdict]:
-    """Write one batch."""
-    return await database.write(partial(apply, batch=batch))
+    """Write one batch, as a writer of its own."""
+    lane = Lane(database, name_writer)
+    return [outcome.verdict for outcome in await lane.transact([Posting(entry) for entry in batch])]
 
 
 async def test_a_batch_has_a_verdict_for_each_entry(database: Database) -> None:
@@ -117,7 +132,7 @@ async def test_work_that_fails_leaves_nothing(database: Database) -> None:
     """An error in the work itself rolls its transaction back."""
 
     def broken(connection: Connection) -> None:
-        apply(connection, [reserve("a")])
+        apply(connection, [Posting(reserve("a"))], begin("w"))
         raise LedgerUnavailable("a fault in the middle", certain=True)
 
     with pytest.raises(LedgerUnavailable, match="in the middle"):
@@ -128,7 +143,7 @@ async def test_work_that_fails_leaves_nothing(database: Database) -> None:
 async def test_a_reader_cannot_write(database: Database) -> None:
     """Work that was announced as reading is refused when it writes."""
     with pytest.raises(LedgerUnavailable):
-        await database.read(partial(apply, batch=[reserve("a")]))
+        await database.read(partial(apply, batch=[Posting(reserve("a"))], head=begin("w")))
 
 
 async def test_sqlite_flushes_each_commit(tmp_path: object) -> None:
@@ -171,5 +186,46 @@ def test_an_ending_of_what_is_open_has_its_place() -> None:
     """A free place is the entry's own; after a hold it is the one in phase 2."""
     opened = {0: reserve("a")}
     assert judge(settle("a"), opened) == settle("a")
-    assert judge(settle("a"), {**opened, 1: hold("a")}) == settle("a")._replace(phase=2)
+    assert judge(settle("a"), {**opened, 1: hold("a")}) == resolving(settle("a"))
     assert judge(settle("a"), {}) is Verdict.UNOPENED
+
+
+def test_a_hold_is_resolved_once_and_nothing_else_is() -> None:
+    """What is to resolve an attempt needs a hold in its place, and takes exactly what was reserved."""
+    held = {0: reserve("a"), 1: hold("a")}
+    resolved = resolving(settle("a"))
+    assert judge(resolved, held) == resolved
+    assert judge(resolved, {0: reserve("a")}) is Verdict.UNOPENED
+    assert judge(resolved, {0: reserve("a"), 1: settle("a")}) is Verdict.CLASHED
+    assert judge(resolved, {**held, 2: resolving(release("a"))}) is Verdict.CLASHED
+    assert judge(resolved, {0: reserve("a", 6000), 1: hold("a")}) is Verdict.EXCESSIVE
+
+
+def test_an_ending_moves_what_was_reserved() -> None:
+    """An ending that would give back more or less than was reserved is refused."""
+    assert judge(release("a"), {0: reserve("a", 4999)}) is Verdict.EXCESSIVE
+    assert judge(release("a"), {0: reserve("a", 5001)}) is Verdict.EXCESSIVE
+
+
+def imported(attempt_id: str, cost: int) -> Entry:
+    """Return the entry of a call that only the provider's statement knows."""
+    moved = moves(Kind.IMPORT, phase=0, set_aside=0, amount=0, cost=cost)
+    entry = reserve(attempt_id)._replace(
+        kind=Kind.IMPORT.value, amount_microusd=0, cost_microusd=cost, reason="statement"
+    )
+    return entry._replace(**{f"{name}_microusd": amount for name, amount in moved._asdict().items()})
+
+
+async def test_imports_and_corrections_are_written_once(database: Database) -> None:
+    """A call that only a statement knows is written, corrected as often as needed, and never ended."""
+    corrections = [
+        ending("a", Kind.CORRECT, set_aside=0, phase=phase, amount=0, cost=-7, reason="statement", at=9)
+        for phase in (3, 4)
+    ]
+    assert await write(database, imported("a", 700), *corrections) == [Verdict.WRITTEN] * 3
+    assert await write(database, imported("a", 700), *corrections) == [Verdict.WRITTEN] * 3
+    assert await write(database, imported("a", 701)) == [Verdict.CLASHED]
+    nothing = ending("a", Kind.RELEASE, set_aside=0, reason="refused", at=9)
+    assert await write(database, nothing, corrections[0]._replace(cost_microusd=-8)) == [Verdict.CLASHED] * 2
+    assert await write(database, corrections[0]._replace(attempt_id="b")) == [Verdict.UNOPENED]
+    assert await agree(database) == 3

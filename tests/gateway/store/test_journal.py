@@ -12,20 +12,33 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, select
 
-from gateway.store import BoundedDatabase, Entry, Journal, LedgerUnavailable, Verdict, entries, open_database
+from gateway.store import (
+    BoundedDatabase,
+    Entry,
+    Journal,
+    Kind,
+    LedgerUnavailable,
+    Verdict,
+    ending,
+    entries,
+    moves,
+    open_database,
+)
 from tests.gateway.store.cutting_proxy import Cut, CuttingProxy
+from tests.gateway.store.ledger_sums import agree
 from tests.servers import Postgres
 
 
 def reserve(attempt_id: str) -> Entry:
     """Return the entry of a reservation."""
     identity = ("seg", 0, "acme", "key", "eu", "runflow", "sam-3", "eu", "eu@2026-01-01", 2, "{}")
-    return Entry(attempt_id, 0, "reserve", 5000, 0, None, None, None, 1, *identity)
+    moved = moves(Kind.RESERVE, phase=0, set_aside=0, amount=5000, cost=0)
+    return Entry(attempt_id, 0, "reserve", 5000, 0, None, None, None, 1, *moved, *identity)
 
 
 def settle(attempt_id: str) -> Entry:
     """Return the entry of a settlement."""
-    return Entry(attempt_id, 1, "settle", 4000, 4000, None, "run", None, 3)
+    return ending(attempt_id, Kind.SETTLE, set_aside=5000, amount=4000, cost=4000, upstream_ref="run", at=3)
 
 
 async def open_journal(url: str, *, answer_seconds: float = 1.0) -> Journal:
@@ -145,6 +158,8 @@ async def test_a_commit_of_unknown_outcome_is_resolved(proxy: CuttingProxy, own_
     assert await asyncio.gather(*map(journal.commit, given)) == [Verdict.WRITTEN] * 4
     assert proxy.cuts == 1
     assert await written(journal) == [("a", 0), ("a", 1), ("b", 0), ("c", 0), ("d", 0)]
+    assert await journal.commit(settle("b")) is Verdict.WRITTEN
+    assert await agree(journal._database) == 6
     await close(journal)
 
 
