@@ -1,0 +1,57 @@
+"""The deployments that the configuration file lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from gateway.settings.figures import Markup
+from gateway.settings.prices import Contradiction, PriceSettings, contradictions_of
+from gateway.settings.section import Section
+
+
+class DeploymentSettings(Section):
+    """One model of one provider in one region at one endpoint."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+    provider: str
+    model: str
+    region: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")] = "global"
+    endpoint: str = ""
+    credential: str = Field(default="", repr=False)
+    priority: Annotated[int, Field(ge=0, le=1000)] = 1
+    """Lower is asked first under the strategy `priority`, and breaks ties under the others."""
+    price: PriceSettings | None = None
+    """The one price. With neither this nor `prices`: the provider's list price; without that, it takes no traffic."""
+    prices: tuple[PriceSettings, ...] | None = None
+    """Several, in any order: each holds from its moment on, until it ends or a later one begins."""
+    markup: Markup | None = None
+    """What its cost is multiplied by to make the charge; None: as `pricing.markup` says."""
+    options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    callback_secrets: tuple[Annotated[str, StringConstraints(min_length=8, max_length=500)], ...] = Field(
+        default=(), repr=False
+    )
+    """What the provider signs its callbacks with; any one of them fits, so that they can be rotated."""
+
+    @property
+    def dated_prices(self) -> tuple[PriceSettings, ...]:
+        """Every price that the file gives it; none where the provider's list price holds."""
+        if self.prices is not None:
+            return self.prices
+        return () if self.price is None else (self.price,)
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Find what cannot hold together."""
+        if self.price is not None:
+            for place, message in contradictions_of((self.price,)):
+                yield ("price", *place[1:]), message
+        if self.prices is None:
+            return
+        if self.price is not None:
+            yield ("prices",), "price stands beside it; move that into this list, since one of them alone can hold"
+        if not self.prices:
+            yield ("prices",), "an empty list; leave prices out for the provider's list price"
+        for place, message in contradictions_of(self.prices):
+            yield ("prices", *place), message

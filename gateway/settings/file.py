@@ -1,0 +1,102 @@
+"""The configuration file as a whole, and what cannot hold together in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from pydantic import Field, field_validator
+
+from gateway.request import UNRESTRICTED, RateLimit, TenantPolicy
+from gateway.settings.deployments import DeploymentSettings
+from gateway.settings.prices import Contradiction, PricingSettings
+from gateway.settings.rates import unlimited_burst
+from gateway.settings.section import Section
+from gateway.settings.sections import (
+    AccessSettings,
+    AdminSettings,
+    BudgetSettings,
+    CacheSettings,
+    FetchSettings,
+    IdempotencySettings,
+    LimitSettings,
+    QuoteSettings,
+    ReconcileSettings,
+)
+from gateway.settings.tenants import TenantName, TenantSettings
+
+PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,255}(/[A-Za-z0-9._~-]+){0,16}")
+
+
+class FileSettings(Section):
+    """The configuration file."""
+
+    public_url: str = ""
+    """Where providers reach this gateway, as https://maskgate.example.com; empty where they cannot: no callbacks."""
+    deployments: tuple[DeploymentSettings, ...] | None = None
+    tenants: dict[TenantName, TenantSettings] = Field(default_factory=dict)
+    """What holds for some tenants; every other one is free to use all, within `limits`, at the general prices."""
+    pricing: PricingSettings = PricingSettings()
+    fetch: FetchSettings = FetchSettings()
+    cache: CacheSettings = CacheSettings()
+    access: AccessSettings = AccessSettings()
+    admin: AdminSettings = AdminSettings()
+    limits: LimitSettings = LimitSettings()
+    reconcile: ReconcileSettings = ReconcileSettings()
+    quotes: QuoteSettings = QuoteSettings()
+    idempotency: IdempotencySettings = IdempotencySettings()
+    budgets: BudgetSettings = BudgetSettings()
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_public(cls, url: str) -> str:
+        """Refuse what no path can be appended to."""
+        if url and not PUBLIC_URL.fullmatch(url):
+            raise ValueError("write it as https://host or https://host/path, without a trailing slash, query or user")
+        return url
+
+    @field_validator("deployments")
+    @classmethod
+    def _names_differ(cls, deployments: tuple[DeploymentSettings, ...] | None) -> tuple[DeploymentSettings, ...] | None:
+        """Refuse two deployments of one name."""
+        seen: set[str] = set()
+        for deployment in deployments or ():
+            if deployment.name in seen:
+                raise ValueError(f"two deployments are named {deployment.name!r}; each name is used once")
+            seen.add(deployment.name)
+        return deployments
+
+    @property
+    def default_rules(self) -> tuple[TenantPolicy, RateLimit]:
+        """What a tenant may use, and how much of it at once, that the file does not name."""
+        return UNRESTRICTED, self.limits.rate_limit()
+
+    @property
+    def tenant_rules(self) -> Mapping[str, tuple[TenantPolicy, RateLimit]]:
+        """What each tenant may use that the file names, and how much of it at once."""
+        limit = self.limits.rate_limit()
+        return {name: (tenant.policy(), tenant.rate_limit_over(limit)) for name, tenant in self.tenants.items()}
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Find what is well-formed in each place and cannot hold together."""
+        for index, deployment in enumerate(self.deployments or ()):
+            for place, message in deployment.contradictions():
+                yield ("deployments", index, *place), message
+        yield from self._unknown_priced()
+        for place, message in unlimited_burst(self.limits.rate_limit(), self.limits):
+            yield ("limits", *place), message
+        for name, tenant in self.tenants.items():
+            for place, message in unlimited_burst(self.tenant_rules[name][1], tenant):
+                yield ("tenants", name, *place), message
+        for place, message in self.budgets.contradictions():
+            yield ("budgets", *place), message
+
+    def _unknown_priced(self) -> Iterator[Contradiction]:
+        """Find fixed prices for deployments that the file does not list: what the environment makes comes and goes."""
+        names = [deployment.name for deployment in self.deployments or ()]
+        there = f"it lists {', '.join(names)}" if names else "it lists none; list those that have a fixed price"
+        for tenant, settings in self.tenants.items():
+            for deployment in settings.prices:
+                if deployment not in names:
+                    place = ("tenants", tenant, "prices", deployment)
+                    yield place, f"this file has no deployment {deployment!r}: {there}"
