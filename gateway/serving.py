@@ -12,7 +12,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -36,13 +36,14 @@ class AddressTaken(StartFailed):
     """The address could not be listened on."""
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, option: str = "--port") -> socket.socket:
     """
     Return a listening socket.
 
     Args:
         host: an address or a name of this machine; `0.0.0.0` or `::` for every one of its addresses.
         port: 0 for a free one.
+        option: what another port is named with.
 
     Raises:
         AddressTaken: it cannot be had; the message says why.
@@ -58,7 +59,7 @@ def listen(host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        raise AddressTaken(f"cannot listen on {host}:{port}: {error.strerror}. Name another with --port.") from error
+        raise AddressTaken(f"cannot listen on {host}:{port}: {error.strerror}. Name another with {option}.") from error
     listener.set_inheritable(True)
     return listener
 
@@ -70,13 +71,13 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
 
 
-def serve(app: FastAPI, listener: socket.socket, *, started: Callable[[], None]) -> None:
+def serve(app: FastAPI, listeners: Sequence[socket.socket], *, started: Callable[[], None]) -> None:
     """
     Serve *app* until SIGINT or SIGTERM, let requests in flight finish, and return. Called in the main thread.
 
     Args:
         app: one app, in this process.
-        listener: where; closed at the end.
+        listeners: where; closed at the end.
         started: called once, when requests are answered.
 
     Raises:
@@ -92,14 +93,15 @@ def serve(app: FastAPI, listener: socket.socket, *, started: Callable[[], None])
     # Once it has stopped, uvicorn sends itself the signal again: it must not kill us before our caller has cleaned up.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        uvicorn.Server(_settings(watched)).run(sockets=[listener])
+        uvicorn.Server(_settings(watched)).run(sockets=list(listeners))
     except KeyboardInterrupt:
         return
     except SystemExit as ended:
         raise _start_failed(failures) from ended
     finally:
         signal.signal(signal.SIGTERM, before)
-        listener.close()
+        for listener in listeners:
+            listener.close()
 
 
 def spare_the_collector() -> None:
@@ -114,29 +116,36 @@ def spare_the_collector() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def serve_in_processes(factory: str, listener: socket.socket, *, processes: int) -> None:
+def serve_in_processes(factory: str, listeners: Sequence[socket.socket], *, processes: int) -> None:
     """
-    Serve the app that *factory* makes, in that many processes that share one socket, until SIGINT or SIGTERM.
+    Serve the app that *factory* makes, in that many processes that share their sockets, until SIGINT or SIGTERM.
 
     Args:
         factory: `module:function`, imported and called in each process.
-        listener: shared by all of them.
+        listeners: shared by all of them; closed at the end.
         processes: two or more. One that dies is replaced; one that cannot start ends them all.
 
     Raises:
         StartFailed: one could not start; it has said why on stderr.
     """
-    supervisor = Multiprocess(_settings(factory, processes=processes), sockets=[listener])
+    supervisor = Multiprocess(_settings(factory, processes=processes), sockets=list(listeners))
     try:
         supervisor.run()
     finally:
-        listener.close()
+        for listener in listeners:
+            listener.close()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         raise StartFailed("one of its processes could not start")
 
 
 @contextmanager
-def running(app_factory: Callable[[], FastAPI], *, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+def running(
+    app_factory: Callable[[], FastAPI],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    also: Sequence[socket.socket] = (),
+) -> Iterator[str]:
     """
     Serve an app in a thread with a loop of its own, for as long as the block lasts, and give its base URL.
 
@@ -144,6 +153,7 @@ def running(app_factory: Callable[[], FastAPI], *, host: str = "127.0.0.1", port
         app_factory: called once, in this thread.
         host: where to listen.
         port: 0 for a free one.
+        also: where else it is served; closed at the end.
 
     Raises:
         StartFailed: the address is taken, or the app's own start-up failed.
@@ -156,7 +166,7 @@ def running(app_factory: Callable[[], FastAPI], *, host: str = "127.0.0.1", port
 
     def run() -> None:
         try:
-            server.run(sockets=[listener])
+            server.run(sockets=[listener, *also])
         except SystemExit:  # how uvicorn says that the app did not start; the reason is in failures
             failures.append(StartFailed("the app ended before it had started"))
         finally:

@@ -19,6 +19,15 @@ def serve(
     host: Annotated[str, typer.Option(help="Listen here; 0.0.0.0 for every address.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for a free one.")] = 8080,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that share port and ledger.")] = 1,
+    admin_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Answer /admin/v1 on this port of the same address, and nowhere else; 0 for a free one.",
+            show_default="MASKGATE_ADMIN_PORT, or the configuration's admin.port, or the gateway's own port",
+        ),
+    ] = None,
     *,
     sandbox: Annotated[
         bool, typer.Option("--sandbox", help="Also start sandbox upstreams, and use only them.")
@@ -33,10 +42,10 @@ def serve(
                     exit_code=WRONG_COMMAND_LINE,
                 )
             config = _start_sandbox(stack)
-        _run(config, host=host, port=port, workers=workers)
+        _run(config, host=host, port=port, admin_port=admin_port, workers=workers)
 
 
-def _run(config: Path | None, *, host: str, port: int, workers: int) -> None:
+def _run(config: Path | None, *, host: str, port: int, admin_port: int | None, workers: int) -> None:
     """Serve until a signal, in this process or in several."""
     from gateway.app import create_app
     from gateway.cli.worker import settings_for
@@ -47,17 +56,24 @@ def _run(config: Path | None, *, host: str, port: int, workers: int) -> None:
 
     try:
         settings = settings_for(config, host=host, environ=os.environ)
-        listener = listen(host, port)
-        url = url_of(listener)
+        listeners = [listen(host, port)]
+        url = url_of(listeners[0])
+        wanted = settings.admin.port if admin_port is None else admin_port
+        if wanted is not None:
+            listeners.append(listen(host, wanted, option="--admin-port"))
+            given = listeners[1].getsockname()[1]
+            settings = settings.model_copy(update={"admin": settings.admin.model_copy(update={"port": given})})
+            os.environ["MASKGATE_ADMIN_PORT"] = str(given)  # several processes read their settings anew
+            typer.echo(f"Admin routes on {url_of(listeners[1])}", err=True)
         if workers > 1:
             typer.echo(f"Maskgate on {url}, {workers} processes", err=True)
             os.environ |= {"MASKGATE_HOST": host} | ({"MASKGATE_CONFIG": str(config)} if config else {})
             with tempfile.TemporaryDirectory(prefix="maskgate-metrics-") as shared:
                 os.environ[MULTIPROCESS_VARIABLE] = shared  # so that whichever answers /metrics speaks for all
-                serve_in_processes("gateway.cli.worker:create", listener, processes=workers)
+                serve_in_processes("gateway.cli.worker:create", listeners, processes=workers)
         else:
             serve_app(
-                create_app(settings), listener, started=lambda: typer.echo(f"Maskgate on {url} ({url}/docs)", err=True)
+                create_app(settings), listeners, started=lambda: typer.echo(f"Maskgate on {url} ({url}/docs)", err=True)
             )
     except SettingsError as error:
         raise CommandFailed(str(error)) from error

@@ -55,6 +55,16 @@ def test_two_apps_run_side_by_side_and_end_with_their_blocks() -> None:
         assert probe.connect_ex((host, int(port))) != 0
 
 
+def test_one_app_is_served_on_several_sockets() -> None:
+    """Each socket leads to the same app, which starts and ends once, and all of them are closed behind it."""
+    events: list[str] = []
+    other = listen("127.0.0.1", 0)
+    with running(lambda: make_app(events), also=[other]) as url:
+        assert get(f"{url}/hello")[0] == get(f"{url_of(other)}/hello")[0] == b'{"hello":"world"}'
+    assert ["started", "ended"] == events
+    assert other.fileno() == -1
+
+
 def test_answers_do_not_name_the_server() -> None:
     """No header tells which software answers."""
     with running(lambda: make_app([])) as url:
@@ -78,6 +88,15 @@ def test_taken_port_is_named() -> None:
         port = other.getsockname()[1]
         with pytest.raises(AddressTaken, match=rf"127\.0\.0\.1:{port}.*--port"):
             listen("127.0.0.1", port)
+
+
+def test_the_option_of_a_taken_port_is_named() -> None:
+    """Who names several ports is told which one to change."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        pytest.raises(AddressTaken, match=r"Name another with --admin-port\."),
+    ):
+        listen("127.0.0.1", other.getsockname()[1], option="--admin-port")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
