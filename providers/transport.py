@@ -246,6 +246,7 @@ class HttpUpstream:
         *,
         connect_seconds: float = 5.0,
         keepalive_seconds: float = 15.0,
+        socket_factory: SocketFactory | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """
@@ -255,10 +256,16 @@ class HttpUpstream:
             clock: monotonic seconds; says in errors how long a call took.
             connect_seconds: the longest that a connection may take; a deadline that is sooner comes first.
             keepalive_seconds: how long an idle connection is kept.
+            socket_factory: makes every socket, and may refuse to.
             tls: whose certificates are believed; `trusted()` when None.
         """
         self._clock = clock
-        self._wire = Wire(connect_seconds=connect_seconds, keepalive_seconds=keepalive_seconds, tls=tls)
+        self._wire = Wire(
+            connect_seconds=connect_seconds,
+            keepalive_seconds=keepalive_seconds,
+            socket_factory=socket_factory,
+            tls=tls,
+        )
         self._parsed = lru_cache(maxsize=512)(httpx.URL)
 
     async def send(
