@@ -1,0 +1,281 @@
+"""
+Answers by their Idempotency-Key: one row for each key of a tenant.
+
+    begin   a row without an answer, on disk before anything is spent; it belongs to its owner until its lease is over
+    finish  the answer in its row: what everybody who comes with the key gets from then on
+    release no attempt was made, so that nothing has to be remembered
+
+When the owner dies, whoever comes next after the lease takes the row over, but only if the ledger shows that no attempt
+of the request can have been billed. An owner that is late instead of dead makes no call after its deadline, and the
+lease outlasts that; so one key never leads to two billed requests. Replicas' clocks have to agree within what the lease
+outlasts the deadline by.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import TypeVar
+
+import orjson
+from sqlalchemy import ColumnElement, Connection, Insert, Row, Select, delete, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gateway.store.database import Database, LedgerUnavailable, Work
+from gateway.store.entry import Kind
+from gateway.store.tables import entries, remembered_answers
+
+T = TypeVar("T")
+
+#: A larger body is not kept: its row says that there was an answer, and no more. Beyond this size one row keeps the
+#: ledger's only writer in SQLite, or the event loop beside PostgreSQL, busy for tens of milliseconds.
+MOST_BODY_BYTES = 8 * 2**20
+
+_MICROS = 1_000_000
+#: How far the clock may have been set back while a request was worked on.
+_STEP = 30 * _MICROS
+_LAST_ENDING = 2
+_ROW = remembered_answers.c
+
+
+class Turn(Enum):
+    """How a key stands for somebody who has no answer by it yet."""
+
+    BEGUN = "begun"
+    """It is theirs: nobody else works under this key."""
+    RUNNING = "running"
+    """Another request is worked on under it; or was, a moment ago."""
+    DIFFERENT = "different"
+    """It stands for another request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A request that wants its turn under a key."""
+
+    tenant: str
+    key: str
+    fingerprint: str
+    request_id: str
+    """The ledger's name for the request."""
+    owner: str
+    """Unique to this claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class RememberedAnswer:
+    """What was answered under a key."""
+
+    request_id: str
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes | None
+    """To the byte; None where it was larger than what is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The first request ended without an answer, and may have been billed: the key is used up until it expires."""
+
+    request_id: str
+    settled: int
+    """Attempts that are charged."""
+    unknown: int
+    """Attempts that are on hold or not ended: they may yet be charged, or released."""
+
+
+Standing = Turn | RememberedAnswer | Interrupted
+
+
+class Remembered:
+    """The answers in a database."""
+
+    def __init__(self, database: Database, wall: Callable[[], float], *, ttl_seconds: float) -> None:
+        """
+        Use a database.
+
+        Args:
+            database: its calls end in bounded time.
+            wall: seconds since 1970, UTC.
+            ttl_seconds: how long an answer is kept; then its key is free again.
+        """
+        self._database = database
+        self._wall = wall
+        self._ttl = round(ttl_seconds * _MICROS)
+
+    async def begin(self, claim: Claim, *, lease_seconds: float) -> Standing:
+        """
+        Take the turn, or say how the key stands.
+
+        Args:
+            claim: who asks, and what.
+            lease_seconds: how long the request is worked on at most.
+
+        Raises:
+            LedgerUnavailable: nobody knows; nothing may be spent.
+        """
+        lease = round(lease_seconds * _MICROS)
+        return await self._write(lambda connection: _begin(connection, claim, self._now(), lease, self._ttl))
+
+    async def running(self, claim: Claim) -> bool:
+        """
+        Whether somebody works under the key now.
+
+        Raises:
+            LedgerUnavailable: nobody knows.
+        """
+        query = select(_ROW.owner).where(_named(claim), _ROW.status.is_(None), _ROW.lease_until > self._now())
+        return await self._database.read(lambda connection: connection.execute(query).first() is not None)
+
+    async def finish(self, claim: Claim, answer: RememberedAnswer) -> bool:
+        """
+        Keep the answer; False where the key went to somebody else meanwhile. To do it twice is harmless.
+
+        Raises:
+            LedgerUnavailable: it is not kept, or nobody knows.
+        """
+        body = answer.body if answer.body is not None and len(answer.body) <= MOST_BODY_BYTES else None
+        keep = (
+            update(remembered_answers)
+            .where(_named(claim), _ROW.owner == claim.owner)
+            .values(
+                status=answer.status,
+                headers=orjson.dumps(answer.headers).decode(),
+                body=body,
+                expires_at=self._now() + self._ttl,
+            )
+        )
+        return await self._write(lambda connection: connection.execute(keep).rowcount == 1)
+
+    async def release(self, claim: Claim) -> bool:
+        """
+        Free the key, unless the ledger has an attempt of the request: then its answer has to be kept.
+
+        Returns:
+            Whether there was no attempt.
+
+        Raises:
+            LedgerUnavailable: nobody knows.
+        """
+        return await self._write(partial(_release, claim=claim))
+
+    async def prune(self, most: int = 50) -> int:
+        """
+        Remove that many expired answers at most, and return how many there were.
+
+        Raises:
+            LedgerUnavailable: none, or nobody knows.
+        """
+        name = (_ROW.tenant, _ROW.idempotency_key)
+        expired = (
+            select(*name)
+            .where(_ROW.expires_at <= self._now())
+            .order_by(_ROW.expires_at)
+            .limit(most)
+            .with_for_update(skip_locked=True)
+        )
+        remove = delete(remembered_answers).where(tuple_(*name).in_(expired))
+        return await self._database.write(lambda connection: connection.execute(remove).rowcount)
+
+    async def _write(self, work: Work[T]) -> T:
+        """
+        Write, a second time where the first failed.
+
+        The second try mends a connection that had gone stale, and finds what the first has committed unheard.
+        """
+        try:
+            return await self._database.write(work)
+        except LedgerUnavailable:
+            return await self._database.write(work)
+
+    def _now(self) -> int:
+        return round(self._wall() * _MICROS)
+
+
+def _begin(connection: Connection, claim: Claim, now: int, lease: int, ttl: int) -> Standing:
+    """Take the row where it is free; else say what it holds."""
+    fresh = {
+        "fingerprint": claim.fingerprint,
+        "request_id": claim.request_id,
+        "owner": claim.owner,
+        "started_at": now,
+        "lease_until": now + lease,
+        "expires_at": now + max(lease, ttl),
+        "status": None,
+        "headers": None,
+        "body": None,
+    }
+    if connection.execute(_insert(connection, claim, fresh, now)).first() is not None:
+        return Turn.BEGUN
+    row = connection.execute(_locked(claim)).one_or_none()
+    if row is None:  # it was released between the two statements
+        return Turn.RUNNING
+    if row.owner == claim.owner:  # the first try was committed, and nobody heard of it
+        return Turn.BEGUN
+    if row.fingerprint != claim.fingerprint:
+        return Turn.DIFFERENT
+    if row.status is not None:
+        return RememberedAnswer(row.request_id, row.status, _headers(row.headers), row.body)
+    if row.lease_until > now:
+        return Turn.RUNNING
+    ends = _endings(connection, claim.tenant, row)
+    if ends.total() > ends[Kind.RELEASE]:
+        settled = ends[Kind.SETTLE]
+        return Interrupted(row.request_id, settled, ends.total() - ends[Kind.RELEASE] - settled)
+    connection.execute(update(remembered_answers).where(_named(claim)).values(fresh))
+    return Turn.BEGUN
+
+
+def _insert(connection: Connection, claim: Claim, fresh: dict[str, object], now: int) -> Insert:
+    """Return the statement that takes a row which is not there, or has expired; it returns a row where it did."""
+    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return (
+        make(remembered_answers)
+        .values(tenant=claim.tenant, idempotency_key=claim.key, **fresh)
+        .on_conflict_do_update(index_elements=["tenant", "idempotency_key"], set_=fresh, where=_ROW.expires_at <= now)
+        .returning(_ROW.owner)
+    )
+
+
+def _release(connection: Connection, claim: Claim) -> bool:
+    """Remove the claim's row unless an attempt was made."""
+    row = connection.execute(_locked(claim)).one_or_none()
+    if row is None or row.owner != claim.owner:  # removed by a first try that nobody heard of
+        return True
+    if _endings(connection, claim.tenant, row):
+        return False
+    connection.execute(delete(remembered_answers).where(_named(claim)))
+    return True
+
+
+def _endings(connection: Connection, tenant: str, row: Row[tuple[object, ...]]) -> Counter[str]:
+    """Count the attempts of a row's request by the last that the ledger has of each: its ending, or `reserve`."""
+    opened = select(entries.c.attempt_id).where(
+        entries.c.phase == 0,
+        entries.c.tenant == tenant,
+        entries.c.at.between(row.started_at - _STEP, row.lease_until + _STEP),
+        entries.c.request_id == row.request_id,
+    )
+    query = (
+        select(entries.c.attempt_id, entries.c.kind)
+        .where(entries.c.attempt_id.in_(opened), entries.c.phase <= _LAST_ENDING)
+        .order_by(entries.c.phase)
+    )
+    last = {row.attempt_id: row.kind for row in connection.execute(query)}  # of each, the latest phase remains
+    return Counter(last.values())
+
+
+def _named(claim: Claim) -> ColumnElement[bool]:
+    return (_ROW.tenant == claim.tenant) & (_ROW.idempotency_key == claim.key)
+
+
+def _locked(claim: Claim) -> Select[tuple[object, ...]]:
+    """Return the query for the key's row that keeps others from changing it meanwhile."""
+    return select(remembered_answers).where(_named(claim)).with_for_update()
+
+
+def _headers(text: str) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in orjson.loads(text))
