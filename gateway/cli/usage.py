@@ -9,7 +9,7 @@ import typer
 from gateway.cli.options import Json, Key, Url
 
 
-def usage(
+def usage(  # noqa: PLR0913, PLR0917 - a command line's options are its arguments
     by: Annotated[
         str,
         typer.Option(
@@ -27,12 +27,19 @@ def usage(
     tag: Annotated[
         list[str] | None, typer.Option(metavar="NAME:VALUE", help="Only what carries this tag. Repeatable.")
     ] = None,
+    tenant: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Whose, with an administrator's key; * for all.", show_default="the key's own"
+        ),
+    ] = None,
+    key_id: Annotated[str | None, typer.Option(metavar="ID", help="Only this API key's.", show_default=False)] = None,
     url: Url = None,
     key: Key = None,
     *,
     json: Json = False,
 ) -> None:
-    """Add up what the key's owner has spent: attempts, charges, and what is held until its bill is known."""
+    """Add up what a tenant has spent: attempts, charges, and what is held until its bill is known."""
     from gateway.cli.asking import ask
     from gateway.cli.printing import dollars, print_json, print_table
     from gateway.client import UsageTally
@@ -45,7 +52,15 @@ def usage(
     report = ask(
         url,
         key,
-        lambda gateway: gateway.usage(by=by, since=since, until=until, deployment=deployment, tags=tag or ()),
+        lambda gateway: gateway.usage(
+            by=by,
+            since=since,
+            until=until,
+            deployment=deployment,
+            tags=tag or (),
+            tenant=tenant,
+            key_id=key_id,
+        ),
     )
     if json:
         print_json(report.document)

@@ -14,6 +14,10 @@ from gateway.client.deployments import (
     DeploymentPrice,
     DeploymentState,
 )
+from gateway.client.entries import (
+    LedgerEntry,
+    LedgerFilter,
+)
 from gateway.client.errors import (
     ClientError,
     GatewayUnreachable,
@@ -54,6 +58,8 @@ __all__ = [
     "Exclusion",
     "Found",
     "GatewayUnreachable",
+    "LedgerEntry",
+    "LedgerFilter",
     "Options",
     "PngMask",
     "PolygonMask",

@@ -8,7 +8,7 @@ decision; failover between providers is the gateway's work.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -17,16 +17,21 @@ import orjson
 
 from gateway.client.answers import Answer, read_answer
 from gateway.client.deployments import DeploymentState, read_deployments
+from gateway.client.entries import LedgerEntry, LedgerFilter, read_ledger
 from gateway.client.errors import GatewayUnreachable, Problem, read_problem
 from gateway.client.quotes import Quote, read_quote
 from gateway.client.requests import Options, request_json
-from gateway.client.usages import Usage, read_usage
+from gateway.client.usages import Usage, joined, read_usage
 from providers.contract import Prompt
 
 T = TypeVar("T")
 
 #: Seconds that an answer may come after the deadline that was sent, for the way there and back.
 ROUND_TRIP_SECONDS = 15.0
+
+#: Lines and entries of one page: the most that the gateway gives.
+USAGE_LINES = "10000"
+LEDGER_ENTRIES = "1000"
 
 #: Seconds that the gateway gives a request which names no deadline.
 DEADLINE_SECONDS = 30.0
@@ -112,9 +117,11 @@ class Client:
         until: str | None = None,
         deployment: str | None = None,
         tags: Sequence[str] = (),
+        tenant: str | None = None,
+        key_id: str | None = None,
     ) -> Usage:
         """
-        Return what the key's owner has spent.
+        Return what was spent, all lines of it, however many pages they come in.
 
         Args:
             by: what the report is divided by, with commas, as `deployment,day,tag:team`; empty for the sum alone.
@@ -122,14 +129,53 @@ class Client:
             until: ISO date or moment, exclusive.
             deployment: only this one.
             tags: only what carries all of these, each as `NAME:VALUE`.
+            tenant: whose; None for the key's own. An administrator may name any, and `*` for all.
+            key_id: only what this key has spent.
 
         Raises:
             ClientError: as `segment` does.
         """
-        given = {"by": by or None, "since": since, "until": until, "deployment": deployment}
+        given = {
+            "by": by or None,
+            "since": since,
+            "until": until,
+            "deployment": deployment,
+            "tenant": tenant,
+            "key_id": key_id,
+        }
         params = [(name, value) for name, value in given.items() if value is not None]
         params += [("tag", tag) for tag in tags]
-        return self._as(read_usage, await self._call("GET", "/v1/usage", params=params))
+        pages = [await self._usage_page(params)]
+        while (cursor := pages[-1].next_cursor) is not None:
+            pages.append(await self._usage_page([*params, ("cursor", cursor)]))
+        return joined(pages)
+
+    async def _usage_page(self, params: Sequence[tuple[str, str]]) -> Usage:
+        return self._as(read_usage, await self._call("GET", "/v1/usage", params=[*params, ("limit", USAGE_LINES)]))
+
+    async def ledger(
+        self, wanted: LedgerFilter | None = None, *, oldest_first: bool = False
+    ) -> AsyncIterator[LedgerEntry]:
+        """
+        Bring the ledger's entries, page by page, as many as are asked for.
+
+        Args:
+            wanted: which; None for all of the key's tenant.
+            oldest_first: by the moment of the reservation; else the newest come first.
+
+        Raises:
+            ClientError: as `segment` does.
+        """
+        params = [*(wanted or LedgerFilter()).parameters(), ("limit", LEDGER_ENTRIES)]
+        params.append(("order", "oldest" if oldest_first else "newest"))
+        page = self._as(read_ledger, await self._call("GET", "/v1/ledger", params=params))
+        while True:
+            for entry in page.entries:
+                yield entry
+            if page.next_cursor is None:
+                return
+            following = [*params, ("cursor", page.next_cursor)]
+            page = self._as(read_ledger, await self._call("GET", "/v1/ledger", params=following))
 
     async def _ask(
         self, path: str, image: bytes | str, prompts: Sequence[Prompt], options: Options

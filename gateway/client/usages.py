@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,8 @@ class Usage:
     total: UsageTally
     document: Mapping[str, Any] = field(repr=False)
     """The report as it came."""
+    next_cursor: str | None = None
+    """What leads to the next page of lines; None on the last one."""
 
 
 def read_usage(document: Mapping[str, Any]) -> Usage:
@@ -55,7 +57,14 @@ def read_usage(document: Mapping[str, Any]) -> Usage:
         KeyError, TypeError, ValueError: it is not a report of this API.
     """
     lines = tuple(UsageLine(line["group"], _read_tally(line)) for line in document["lines"])
-    return Usage(lines, _read_tally(document["total"]), document)
+    return Usage(lines, _read_tally(document["total"]), document, document.get("next_cursor"))
+
+
+def joined(pages: Sequence[Usage]) -> Usage:
+    """Return one report of all lines of its pages; the sum is that of the last one."""
+    last = pages[-1]
+    lines = [line for page in pages for line in page.document["lines"]]
+    return Usage(tuple(line for page in pages for line in page.lines), last.total, {**last.document, "lines": lines})
 
 
 def _read_tally(document: Mapping[str, Any]) -> UsageTally:

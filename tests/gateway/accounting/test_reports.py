@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
+from sqlalchemy import Connection
 
 from gateway.accounting import Attempt, By, Ledger, Tally, UsageLine, UsageQuery
+from gateway.accounting.reports import DAY_MICROS, read_usage
 from gateway.accounting.sweeping import open_since
+from gateway.store import Kind, open_database
 from providers.contract import Money
+from tests.gateway.accounting.ledger_rows import FIRST_DAY, Writer, ended, imported, opening
 
 DAY = 86_400.0
 NOON = datetime(2026, 2, 28, 12, tzinfo=UTC).timestamp()
@@ -23,6 +29,12 @@ SPENT = [
     ("zoo", "k3", "us", DAY, (("team", "a"),), 4000),
     ("zoo", "k3", "us", DAY / 2 - 0.000001, (), 50000),
 ]
+
+MIDDAY = datetime(2026, 2, 28, 12, tzinfo=UTC)
+DAY_ONE_ACME, DAY_ONE_ZOO = ("2026-02-28", "acme"), ("2026-02-28", "zoo")
+DAY_ONE = {DAY_ONE_ACME: 120, DAY_ONE_ZOO: 50000}
+DAY_TWO = {("2026-03-01", "acme"): 3, ("2026-03-01", "zoo"): 4000}
+TAIL = ("2026-02-28",)
 
 
 @pytest.fixture
@@ -64,30 +76,93 @@ async def test_nothing_spent_is_no_line(ledger: Ledger) -> None:
     assert (report.lines, report.total) == ((), Tally())
 
 
+CASES: list[tuple[UsageQuery, dict[tuple[str | None, ...], int]]] = [
+    (UsageQuery(by=(By.TENANT,)), {("acme",): 123, ("zoo",): 54000}),
+    (UsageQuery(by=(By.KEY,)), {("k1",): 103, ("k2",): 20, ("k3",): 54000}),
+    (UsageQuery(by=(By.PROVIDER,)), {("prodia",): 0, ("runflow",): 54123}),
+    (UsageQuery(by=(By.DAY,)), {("2026-02-28",): 50120, ("2026-03-01",): 4003}),
+    (
+        UsageQuery(by=(By.DEPLOYMENT, By.TENANT), until=datetime(2026, 3, 1, tzinfo=UTC)),
+        {("eu", "acme"): 120, ("eu", "zoo"): 0, ("us", "zoo"): 50000},
+    ),
+    (UsageQuery(by=(By.TENANT,), since=datetime(2026, 3, 1, tzinfo=UTC)), {("acme",): 3, ("zoo",): 4000}),
+    (UsageQuery(by_tag="team"), {("a",): 4100, ("b",): 20, (None,): 50003}),
+    (UsageQuery(by=(By.TENANT,), tags=(("team", "a"),)), {("acme",): 100, ("zoo",): 4000}),
+    (UsageQuery(tags=(("ümläut '\"", "ja"),)), {(): 20}),
+    (UsageQuery(tenant="acme", key_id="k1", deployment="us"), {(): 3}),
+    (UsageQuery(by=(By.DAY, By.TENANT), since=MIDDAY), {DAY_ONE_ACME: 120, DAY_ONE_ZOO: 50000, **DAY_TWO}),
+    (UsageQuery(by=(By.DAY, By.TENANT), until=MIDDAY + timedelta(days=1, microseconds=1)), {**DAY_ONE, **DAY_TWO}),
+    (UsageQuery(by=(By.DAY, By.TENANT), until=MIDDAY + timedelta(days=1)), DAY_ONE),
+    (
+        UsageQuery(by=(By.DAY,), since=MIDDAY + timedelta(hours=1), until=MIDDAY + timedelta(hours=13)),
+        {TAIL: 50000},
+    ),
+    (UsageQuery(since=MIDDAY + timedelta(hours=1), until=MIDDAY + timedelta(hours=2)), {}),
+    (
+        UsageQuery(by_tag="team", since=MIDDAY, until=MIDDAY + timedelta(seconds=1)),
+        {("a",): 100, ("b",): 20, (None,): 0},
+    ),
+    (UsageQuery(since=MIDDAY, until=MIDDAY), {}),
+    (UsageQuery(tenant=""), {}),
+]
+
+
+async def test_a_report_is_divided_and_bounded(ledger: Ledger) -> None:
+    """An attempt counts on the UTC day of its reservation, whenever it was settled; parts of days count as well."""
+    for query, expected in CASES:
+        assert expected == await charged(ledger, query), query
+
+
 @pytest.mark.parametrize(
-    ("query", "expected"),
+    "query",
     [
-        (UsageQuery(by=(By.TENANT,)), {("acme",): 123, ("zoo",): 54000}),
-        (UsageQuery(by=(By.KEY,)), {("k1",): 103, ("k2",): 20, ("k3",): 54000}),
-        (UsageQuery(by=(By.PROVIDER,)), {("prodia",): 0, ("runflow",): 54123}),
-        (UsageQuery(by=(By.DAY,)), {("2026-02-28",): 50120, ("2026-03-01",): 4003}),
-        (
-            UsageQuery(by=(By.DEPLOYMENT, By.TENANT), until=datetime(2026, 3, 1, tzinfo=UTC)),
-            {("eu", "acme"): 120, ("eu", "zoo"): 0, ("us", "zoo"): 50000},
-        ),
-        (UsageQuery(by=(By.TENANT,), since=datetime(2026, 3, 1, tzinfo=UTC)), {("acme",): 3, ("zoo",): 4000}),
-        (UsageQuery(by_tag="team"), {("a",): 4100, ("b",): 20, (None,): 50003}),
-        (UsageQuery(by=(By.TENANT,), tags=(("team", "a"),)), {("acme",): 100, ("zoo",): 4000}),
-        (UsageQuery(tags=(("ümläut '\"", "ja"),)), {(): 20}),
-        (UsageQuery(tenant="acme", key_id="k1", deployment="us"), {(): 3}),
+        UsageQuery(by=(By.DAY, By.KEY, By.DEPLOYMENT)),
+        UsageQuery(by=(By.TENANT,), by_tag="team"),
+        UsageQuery(by=(By.TENANT, By.DAY), since=MIDDAY, until=MIDDAY + timedelta(hours=30)),
     ],
-    ids=["tenant", "key", "provider", "day", "two", "since", "by_tag", "tagged", "odd_tag", "all"],
+    ids=["days", "tags", "parts_of_days"],
 )
-async def test_a_report_is_divided_and_bounded(
-    ledger: Ledger, query: UsageQuery, expected: dict[tuple[str | None, ...], int]
-) -> None:
-    """An attempt counts on the UTC day of its reservation, whenever it was settled."""
-    assert await charged(ledger, query) == expected
+async def test_the_pages_of_a_report_are_the_report(ledger: Ledger, query: UsageQuery) -> None:
+    """Line by line, each page begins behind the one before, tells the whole sum, and the last one leads nowhere."""
+    whole = await ledger.usage(query)
+    lines: list[UsageLine] = []
+    page = await ledger.usage(replace(query, limit=1))
+    lines += page.lines
+    while page.next is not None:
+        page = await ledger.usage(replace(query, limit=1, after=page.next))
+        lines += page.lines
+        assert (1, whole.total) == (len(page.lines), page.total)
+    assert len(lines) > 2
+    assert (whole.lines, None) == (tuple(lines), whole.next)
+
+
+async def test_a_page_is_gone_on_with_by_as_many_values_as_it_has_divisions(ledger: Ledger) -> None:
+    """A place of another report is refused."""
+    with pytest.raises(ValueError, match="give 1 values to go on after, one for each of tenant"):
+        await ledger.usage(UsageQuery(by=(By.TENANT,), after=("acme", "2026-02-28")))
+
+
+async def test_corrections_and_imports_count_where_their_attempt_does(database_url: str) -> None:
+    """A correction changes what its attempt cost on the day of the reservation; an import is an attempt that costs."""
+    database = await open_database(database_url)
+
+    def fill(connection: Connection) -> None:
+        writer, opened = Writer("w_1"), opening("a1", at=FIRST_DAY * DAY_MICROS + 5)
+        correction = ended(opened, Kind.CORRECT, amount=-1000, cost=-500, phase=3, after=DAY_MICROS)
+        writer.write(connection, opened, ended(opened, Kind.SETTLE, amount=4000, cost=3000), correction)
+        writer.write(connection, imported("a2"))
+        writer.add_up(connection)
+
+    await database.write(fill)
+    expected = Tally(attempts=2, settled=2, charged_microusd=3000, cost_microusd=3200)
+    reports = [
+        await database.read(partial(read_usage, query=query))
+        for query in (UsageQuery(), UsageQuery(since=datetime(2026, 2, 28, 1, tzinfo=UTC)))
+    ]
+    parts = UsageQuery(since=datetime(2026, 3, 1, tzinfo=UTC), until=datetime(2026, 3, 1, 1, tzinfo=UTC))
+    part = await database.read(partial(read_usage, query=parts))
+    await database.close()
+    assert [expected, expected, expected] == [report.total for report in (*reports, part)]
 
 
 async def test_a_moment_needs_its_time_zone(ledger: Ledger) -> None:
@@ -103,9 +178,7 @@ async def test_the_sweep_pages_through_the_ledger(ledger: Ledger) -> None:
         found = []
         while since is not None:
             start = since
-            page = await ledger._database.read(
-                lambda c, start=start, size=size: open_since(c, start, reservations=size)
-            )
+            page = await ledger.database.read(lambda c, start=start, size=size: open_since(c, start, reservations=size))
             found += [attempt.attempt_id for attempt in page.open]
             since = page.next_since
         assert found == ["open"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
 from gateway.accounting import By, Tally, UsageLine, UsageQuery, UsageReport
+from gateway.api.paging import write_cursor
 from gateway.api.schema import UsageShape
-from gateway.api.usage import KNOWN, read_usage_query, usage_body, usage_csv, wants_csv
-from gateway.problems import InvalidRequest
-from gateway.request import Caller
+from gateway.api.usage import KNOWN, LINES, read_usage_query, usage_body, usage_csv, wants_csv
+from gateway.problems import Forbidden, InvalidRequest
+from gateway.request import Caller, Scope
 
 ACME = Caller("acme", "key_1")
+ADMIN = Caller("acme", "key_2", scopes=frozenset({Scope.ADMIN}))
 TALLY = Tally(
     attempts=4,
     settled=1,
@@ -31,9 +34,10 @@ TALLY = Tally(
 )
 
 
-def asked(query: str) -> UsageQuery:
-    """Read a query string of the tenant acme."""
-    return read_usage_query(QueryParams(query), ACME)
+def asked(query: str, caller: Caller = ACME) -> UsageQuery:
+    """Read a query string, of the tenant acme where nothing else is said; one page has a thousand lines then."""
+    read = read_usage_query(QueryParams(query), caller)
+    return replace(read, limit=None) if read.limit == LINES else read
 
 
 @pytest.mark.parametrize(
@@ -62,6 +66,9 @@ def asked(query: str) -> UsageQuery:
         ("since=2026-11-01T10:00:00Z", UsageQuery(tenant="acme", since=datetime(2026, 11, 1, 10, tzinfo=UTC))),
         ("since=2026-11-01T10:00:00", UsageQuery(tenant="acme", since=datetime(2026, 11, 1, 10, tzinfo=UTC))),
         ("format=csv", UsageQuery(tenant="acme")),
+        ("tenant=acme&key_id=key_9", UsageQuery(tenant="acme", key_id="key_9")),
+        ("limit=1", UsageQuery(tenant="acme", limit=1)),
+        ("limit=10000", UsageQuery(tenant="acme", limit=10_000)),
     ],
 )
 def test_a_query_string_is_read(query: str, expected: UsageQuery) -> None:
@@ -72,7 +79,16 @@ def test_a_query_string_is_read(query: str, expected: UsageQuery) -> None:
 @pytest.mark.parametrize(
     ("query", "field", "words"),
     [
-        ("tenant=globex", "tenant", "unknown parameter; there are by, deployment"),
+        ("shop=globex", "shop", "unknown parameter; there are by, tenant, key_id"),
+        ("limit=0", "limit", "'0' is no number of lines; write 1 to 10000"),
+        ("limit=10001", "limit", "write 1 to 10000"),
+        ("limit=-1", "limit", "write 1 to 10000"),
+        ("limit=%D9%A3", "limit", "write 1 to 10000"),
+        ("limit=99999999999999999999", "limit", "write 1 to 10000"),
+        ("by=day&cursor=x", "cursor", "no cursor of the same question"),
+        ("by=day&cursor=", "cursor", "no cursor"),
+        ("by=day&cursor=W10", "cursor", "no cursor"),
+        ("by=day&cursor=e30", "cursor", "no cursor"),
         ("group_by=day", "group_by", "unknown parameter"),
         ("by=month", "by", "cannot divide by 'month'; there are tenant, key"),
         ("by=day;key", "by", "cannot divide by 'day;key'"),
@@ -105,11 +121,59 @@ def test_whatever_is_asked_is_asked_about_the_caller_s_own_tenant(pairs: list[tu
     """No parameter leads to another tenant's spending, and none breaks anything."""
     try:
         query = read_usage_query(QueryParams(pairs), ACME)
-    except InvalidRequest as problem:
+    except (InvalidRequest, Forbidden) as problem:
         assert problem.field in {name for name, _ in pairs}  # noqa: PT017 - read or refused, both are right
     else:
         assert "acme" == query.tenant
         assert all(moment is None or moment.tzinfo is not None for moment in (query.since, query.until))
+
+
+def test_an_administrator_may_ask_for_any_tenant_and_for_all() -> None:
+    """Without the parameter it is its own tenant; `*` is every one."""
+    assert ["acme", "globex", None] == [asked(query, ADMIN).tenant for query in ("", "tenant=globex", "tenant=*")]
+
+
+@pytest.mark.parametrize("query", ["tenant=globex", "tenant=*", "tenant="])
+def test_another_tenant_s_spending_is_an_administrator_s_to_see(query: str) -> None:
+    """Whether there is such a tenant is not told."""
+    with pytest.raises(Forbidden, match="own tenant alone") as refused:
+        asked(query)
+    assert "tenant" == refused.value.field
+
+
+def test_usage_is_read_with_a_key_for_it() -> None:
+    """A key that may spend and nothing else sees no figures."""
+    with pytest.raises(Forbidden, match="scope usage"):
+        asked("", Caller("acme", "key_3", scopes=frozenset({Scope.SEGMENT})))
+
+
+@pytest.mark.parametrize(
+    "group", [(("day", "2026-11-01"), ("tag:team", None)), (("day", "2026-11-01"), ("tag:team", "=ü"))]
+)
+def test_a_page_s_cursor_leads_behind_its_last_line(group: tuple[tuple[str, str | None], ...]) -> None:
+    """What it holds comes back as it was, a tag that is not there included."""
+    values = tuple(value for _, value in group)
+    cursor = usage_body(UsageReport((UsageLine(group, TALLY),), TALLY, values))["next_cursor"]
+    assert values == asked(f"by=day,tag:team&cursor={cursor}").after
+
+
+@pytest.mark.parametrize(
+    ("query", "place"),
+    [
+        ("by=day", ("usage", "2026-13-01")),
+        ("by=day", ("usage", "2026-11-01", "x")),
+        ("by=day", ("newest", "2026-11-01")),
+        ("by=day", ("usage", None)),
+        ("by=key", ("usage", "k\0")),
+        ("by=key", ("usage", 7)),
+        ("", ("usage",)),
+    ],
+)
+def test_a_cursor_of_another_question_is_refused(query: str, place: tuple[object, ...]) -> None:
+    """It fits the divisions of its report, or none."""
+    with pytest.raises(InvalidRequest, match="no cursor of the same question") as refused:
+        asked(f"{query}&cursor={write_cursor(*place)}")
+    assert "cursor" == refused.value.field
 
 
 @pytest.mark.parametrize(
@@ -166,9 +230,26 @@ def test_a_report_is_written_as_its_shape_says() -> None:
     assert {**figures, "attempts": 5, "released": 2} == body["total"]
 
 
-def test_a_csv_report_can_be_read_back() -> None:
+ASKED = UsageQuery(by=(By.DAY,), by_tag="team")
+
+
+async def csv_of(first: UsageReport, *following: UsageReport) -> str:
+    """Return a report's CSV, whose pages are these."""
+    pages = list(following)
+    wanted: list[UsageQuery] = []
+
+    async def read(query: UsageQuery) -> UsageReport:
+        wanted.append(query)
+        return pages.pop(0)
+
+    text = "".join([part async for part in usage_csv(first, ASKED, read)])
+    assert [page.next for page in (first, *following)][:-1] == [query.after for query in wanted]
+    return text
+
+
+async def test_a_csv_report_can_be_read_back() -> None:
     """A header, then a line for each group; a tag that is not there is empty."""
-    rows = list(csv.DictReader(io.StringIO(usage_csv(REPORT))))
+    rows = list(csv.DictReader(io.StringIO(await csv_of(REPORT))))
     assert ["day", "tag:team", "attempts"] == list(rows[0])[:3]
     assert ["2026-11-01", 'a,"b"', "4", "0.005000"] == [
         rows[0][name] for name in ("day", "tag:team", "attempts", "charged_usd")
@@ -177,9 +258,25 @@ def test_a_csv_report_can_be_read_back() -> None:
     assert 2 == len(rows)
 
 
-def test_an_empty_report_has_its_header_and_zeros() -> None:
+async def test_a_csv_report_has_the_lines_of_every_page() -> None:
+    """Page after page is read behind the one before, under one header."""
+    first = replace(REPORT, next=("2026-11-02", None))
+    text = await csv_of(first, first, REPORT)
+    assert (6, 1) == (len(list(csv.DictReader(io.StringIO(text)))), text.count("attempts"))
+
+
+async def test_no_cell_of_a_csv_report_is_a_formula() -> None:
+    """Tags are callers' text, which a spreadsheet would run; an amount below zero stays a number."""
+    tags = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\uff1d1", "a=1"]
+    lines = tuple(UsageLine((("day", "2026-11-01"), ("tag:team", tag)), Tally(held=-1)) for tag in tags)
+    rows = list(csv.DictReader(io.StringIO(await csv_of(UsageReport(lines, Tally())))))
+    assert ["'=1+1", "'+1", "'-1", "'@SUM(A1)", "'\t=1", "'\uff1d1", "a=1"] == [row["tag:team"] for row in rows]
+    assert {"-1"} == {row["held"] for row in rows}
+
+
+async def test_an_empty_report_has_its_header_and_zeros() -> None:
     """Nothing was spent, which is an answer."""
     empty = UsageReport((), Tally())
-    assert (1, []) == (usage_csv(empty).count("\r\n"), usage_body(empty)["lines"])
+    assert (1, []) == ((await csv_of(empty)).count("\r\n"), usage_body(empty)["lines"])
     UsageShape.model_validate(usage_body(empty))
     assert "0.000000" == usage_body(empty)["total"]["charged_usd"]
