@@ -24,6 +24,10 @@ class HeldAttempt(NamedTuple):
     """When it was put on hold, in microseconds since 1970, UTC."""
     upstream_ref: str | None
     """The provider's name for the call, where it is known."""
+    tenant: str
+    """Who pays for it."""
+    price_id: str
+    """The terms at the time of the reservation; see `read_price_id`."""
 
 
 def held_attempts(connection: Connection, *, most: int, before: int | None = None) -> list[HeldAttempt]:
@@ -47,6 +51,8 @@ def held_attempts(connection: Connection, *, most: int, before: int | None = Non
             held.c.amount_microusd,
             held.c.at,
             held.c.upstream_ref,
+            opened.c.tenant,
+            opened.c.price_id,
         )
         .select_from(held.join(opened, (opened.c.attempt_id == held.c.attempt_id) & (opened.c.phase == 0)))
         .where(held.c.phase == 1, held.c.kind == Kind.HOLD.value, ~is_resolved)

@@ -1,9 +1,10 @@
 """
 Clearing up what is on hold: the provider is asked what became of each attempt, and the hold is settled or released.
 
-Any number of gateways may do this at once: an attempt is resolved once, by whoever comes first. It is polite: one call
-at a time for each deployment, none after one that failed until the next round, and ever rarer ones for an attempt of
-which there is no word. A deployment that is gone from the configuration is left alone, since nobody knows its key.
+One gateway does it for all, where a lease says which one; and were there two of them, an attempt is resolved once, by
+whoever comes first. It is polite: one call at a time for each deployment, none after one that failed until the next
+round, and ever rarer ones for an attempt of which there is no word. A deployment that is gone from the configuration is
+left alone, since nobody knows its key.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from gateway.accounting.holds import HeldAttempt
 from gateway.accounting.ledger import Ledger
+from gateway.accounting.price_ids import read_price_id
 from gateway.store import LedgerUnavailable, Verdict
 from providers.contract import (
     NOTHING,
@@ -98,20 +100,24 @@ def resolve(found: Found, held: HeldAttempt, unit: PriceUnit | None, *, believe_
     """
     Say how a hold ends by what was found; None where it stays. Pure.
 
+    The tenant is charged by the terms of the reservation, and never more than it set aside. Where the provider gives no
+    figure that is all of it, and the cost is what these terms make it from.
+
     Args:
         found: the provider's word.
         held: the attempt.
         unit: what its deployment's price is counted in.
         believe_absence: whether it is late enough to believe that the attempt never came there.
     """
-    amount = Money(held.amount_microusd)
+    amount, terms = Money(held.amount_microusd), read_price_id(held.price_id)
+    unreported = Resolution(amount, terms.cost(amount), None, release=False)
     if found.fate is Fate.CHARGED:
-        reported = found.cost if found.cost is not None and found.cost >= NOTHING else None
-        cost = amount if reported is None else reported
-        return Resolution(min(cost, amount), cost, reported, release=False)
+        if found.cost is None or found.cost < NOTHING:  # a negative figure is no bill
+            return unreported
+        return Resolution(terms.charge(found.cost, amount), found.cost, found.cost, release=False)
     if found.fate is Fate.NOT_CHARGED:
         if unit is PriceUnit.REQUEST:  # the operator's price says that a call is owed for, however it ended
-            return Resolution(amount, amount, None, release=False)
+            return unreported
         return Resolution(NOTHING, NOTHING, None, release=True)
     if found.fate is Fate.ABSENT and believe_absence:
         return Resolution(NOTHING, NOTHING, None, release=True)
@@ -167,11 +173,20 @@ class Reconciler:
         self._patience: OrderedDict[str, _Patience] = OrderedDict()
         self._older_than: int | None = None
 
-    async def run(self) -> None:
-        """Go round after round, until cancelled."""
+    async def run(self, may: Callable[[], Awaitable[bool]] | None = None) -> None:
+        """
+        Go round after round, until cancelled.
+
+        Args:
+            may: asked before each round whether it is this gateway's to do, such as `Lease.hold`; None: always.
+        """
         while True:
+            self._ledger.new_hold.clear()  # another gateway's round finds it as well
             try:
-                await self.round()
+                if may is None or await may():
+                    await self.round()
+                else:
+                    self._patience.clear()
             except LedgerUnavailable as error:
                 self._log.warning("reconciliation_failed", reason=str(error))
             await self._sleep(min(self._cadence.every, 1.0))  # however many holds come, a round a second is enough
@@ -181,22 +196,32 @@ class Reconciler:
             except TimeoutError:
                 continue
 
-    async def round(self) -> int:
+    async def round(self, *, force: bool = False) -> int:
         """
         Ask about every attempt whose time has come, and return how many were cleared up.
+
+        Args:
+            force: ask about all that are on hold, whenever their time would come.
 
         Raises:
             LedgerUnavailable: the database is out of reach.
         """
-        self._ledger.new_hold.clear()
         due: defaultdict[str, list[HeldAttempt]] = defaultdict(list)
-        page = await self._next_page()
+        page = await self._all_held() if force else await self._next_page()
         for held in page:
-            if self._is_known(held) and self._is_due(held):
+            if self._is_known(held) and (self._is_due(held) or force):
                 due[held.deployment].append(held)
         self._forget_all_but(page)
         cleared = await asyncio.gather(*(self._ask_in_turn(attempts) for attempts in due.values()))
         return sum(cleared)
+
+    async def _all_held(self) -> list[HeldAttempt]:
+        """Return every attempt on hold, newest first."""
+        page = found = await self._ledger.held(PAGE)
+        while len(page) == PAGE:
+            page = await self._ledger.held(PAGE, before=page[-1].hold)
+            found = [*found, *page]
+        return found
 
     async def _next_page(self) -> list[HeldAttempt]:
         """Return the newest attempts on hold, and a stretch of the older ones, which moves on from round to round."""

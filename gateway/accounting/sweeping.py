@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, exists, select
 
-from gateway.store import entries
+from gateway.store import Kind, entries
 
 _PAGE = 20_000
 
@@ -47,6 +47,7 @@ def open_since(connection: Connection, since: int, *, reservations: int = _PAGE)
         beyond = max(beyond, since + 1)  # a page always ends after it begins
         here &= opened.c.at < beyond
     has_ended = exists().where((ended.c.attempt_id == opened.c.attempt_id) & (ended.c.phase == 1))
+    reserved = opened.c.kind == Kind.RESERVE.value  # what a statement brought has no end and needs none
     query = select(opened.c.attempt_id, opened.c.amount_microusd, opened.c.at, opened.c.expires_at)
-    found = connection.execute(query.where(here & ~has_ended).order_by(opened.c.at))
+    found = connection.execute(query.where(here & reserved & ~has_ended).order_by(opened.c.at))
     return Page([OpenAttempt._make(row) for row in found], beyond)

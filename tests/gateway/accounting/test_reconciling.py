@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
 import pytest
+from sqlalchemy import text
 
 from gateway.accounting import (
     Account,
@@ -25,6 +26,7 @@ from gateway.accounting import (
 )
 from gateway.accounting.reconciling import LONGEST_PAUSE_SECONDS, PAGE, resolve
 from gateway.store import Verdict
+from gateway.store.leases import Lease
 from gateway.telemetry.logs import make_logger
 from providers.contract import Deadline, Deployment, Fate, Found, Money, PriceUnit, ProviderUnreachable
 
@@ -287,7 +289,7 @@ async def test_ledger_down(bench: Bench) -> None:
         await bench.ledger.release_held((await bench.ledger.held(1))[0], reason="x")
 
 
-HELD = HeldAttempt(7, "att_1", "eu", "runflow", "sam-3", 5000, 0, None)
+HELD = HeldAttempt(7, "att_1", "eu", "runflow", "sam-3", 5000, 0, None, "acme", "eu@2026-01-01")
 
 
 @pytest.mark.parametrize(
@@ -309,6 +311,86 @@ def test_resolutions(found: Found, unit: PriceUnit | None, charge: int, cost: in
     assert resolution is not None
     assert (charge, cost) == (resolution.charge.microusd, resolution.cost.microusd)
     assert (charge == 0) == resolution.release
+
+
+@pytest.mark.parametrize(
+    ("terms", "reported", "charge", "cost"),
+    [
+        ("*1.25", 3000, 3750, 3000),
+        ("*1.15", 4347, 5000, 4347),
+        ("*1.15", 3001, 3452, 3001),
+        ("*1.25", 4001, 5000, 4001),
+        ("*1.25", None, 5000, 4000),
+        ("*0.5", None, 5000, 10_000),
+        ("*0", 3000, 0, 3000),
+        ("=0.005000", 3000, 5000, 3000),
+        ("=0.005000", 9000, 5000, 9000),
+        ("=0.005000", None, 5000, 5000),
+    ],
+)
+def test_the_terms_of_the_reservation(terms: str, reported: int | None, charge: int, cost: int) -> None:
+    """The tenant pays by the markup or the price that was agreed, rounded up; the cost is the provider's figure."""
+    found = Found(Fate.CHARGED, None if reported is None else Money(reported))
+    held = HELD._replace(price_id=f"eu@2026-01-01{terms}")
+    resolution = resolve(found, held, PriceUnit.SUCCESS, believe_absence=False)
+    assert resolution is not None
+    assert (charge, cost) == (resolution.charge.microusd, resolution.cost.microusd)
+
+
+async def test_a_markup_is_charged(bench: Bench) -> None:
+    """What a lookup finds is charged by the price id on the reservation, and the rest is the margin."""
+    await bench.hold("att_1", price_id="eu@2026-01-01*1.1")
+    [held] = await bench.ledger.held(1)
+    assert ("acme", "eu@2026-01-01*1.1") == (held.tenant, held.price_id)
+    bench.clock.now += CADENCE.first
+    await bench.reconciler().round()
+    assert Tally(attempts=1, settled=1, charged_microusd=4950, cost_microusd=4500) == await bench.total()
+
+
+async def test_a_forced_round(bench: Bench) -> None:
+    """It asks about everything on hold, long before its time, however much that is."""
+    names = [f"att_{number:04}" for number in range(PAGE + 50)]
+    await asyncio.gather(*(bench.hold(name) for name in names))
+    assert len(names) == await bench.reconciler().round(force=True)
+    assert set(names) == {name for name, _ in bench.oracle.asked}
+
+
+async def test_one_gateway_at_a_time(bench: Bench, database_url: str) -> None:
+    """Of two gateways the one that has the lease asks, and when it dies the other one goes on."""
+    ledger = await Ledger.open(database_url, wall=bench.clock, clock=time.monotonic, answer_seconds=10)
+    heir = Bench(ledger, bench.clock)
+    lease, awaited = (
+        Lease(each.ledger.database, "reconcile", holder=holder, seconds=3600, wall=bench.clock)
+        for each, holder in ((bench, "gw_1"), (heir, "gw_2"))
+    )
+    refused = asyncio.Event()
+
+    async def may() -> bool:
+        mine = await awaited.hold()
+        refused.set()
+        return mine
+
+    assert await lease.hold()
+    await bench.hold("att_1")
+    eager = Cadence(every=0.01, first=0, absent=300)
+    waiting = asyncio.ensure_future(heir.reconciler(cadence=eager).run(may))
+    asking = asyncio.ensure_future(bench.reconciler(cadence=eager).run(lease.hold))
+    async with asyncio.timeout(30):
+        await bench.heard.wait()
+        await refused.wait()
+    asking.cancel()
+    await asyncio.wait({asking})
+    await bench.hold("att_2")
+    assert [] == heir.oracle.asked
+    past = text("UPDATE leases SET expires_at = 0")
+    await bench.ledger.database.write(lambda connection: connection.execute(past))
+    async with asyncio.timeout(30):
+        await heir.heard.wait()
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    assert [("att_1", None)] == bench.oracle.asked
+    assert [("att_2", None)] == heir.oracle.asked
+    await ledger.close()
 
 
 @pytest.mark.parametrize(("fate", "believe"), [(Fate.UNKNOWN, True), (Fate.ABSENT, False)])
