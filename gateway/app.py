@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any, TextIO
 
@@ -29,13 +31,21 @@ from gateway.accounting import (
     HeldAttempt,
     Ledger,
     LedgerUnavailable,
-    Price,
     Reconciler,
     Result,
 )
-from gateway.admission import Gate
-from gateway.api import callbacks
+from gateway.accounting.alerts import Alerts
+from gateway.accounting.budgets import Budgets
+from gateway.accounting.drift import Drift, DriftWatch
+from gateway.accounting.price_book import PriceBook
+from gateway.accounting.quote_tokens import QuoteTokens
+from gateway.accounting.webhooks import Webhook, signing_keys
+from gateway.admission import Gate, Limits
+from gateway.admission.leases import SharedLimits
+from gateway.api import admin_budgets, admin_keys, callbacks
+from gateway.api import ledger as ledger_pages
 from gateway.api.documents import install
+from gateway.api.once import Once
 from gateway.api.routes import House, router, segment
 from gateway.api.schema import (
     DeploymentsShape,
@@ -50,22 +60,26 @@ from gateway.cache.flight import Flights
 from gateway.cache.store import AnswerCache, SecondLevel
 from gateway.flow import Services
 from gateway.ids import new_ids
-from gateway.intake.callers import Callers, new_key
+from gateway.intake.callers import Allowance, Allowances, Callers, new_key
 from gateway.intake.picture import PictureLimits
 from gateway.problems import InvalidRequest, MethodNotAllowed, NotFound
-from gateway.request import Answer
+from gateway.request import Answer, Scope
 from gateway.routing.deployments import Offer
 from gateway.routing.health import HealthTable
-from gateway.settings import ConfigProblem, DeploymentSettings, PriceSettings, Settings, SettingsError
+from gateway.settings import ConfigProblem, DeploymentSettings, Settings, SettingsError
+from gateway.settings.book import price_book
 from gateway.store import KeyExists, fingerprint
+from gateway.store.key_bell import open_bell
+from gateway.store.keys import SHOWN_CHARACTERS, Grant
+from gateway.store.leases import Lease
+from gateway.store.remembered import Remembered
+from gateway.store.secrets import secret
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
 from providers.contract import (
     Clock,
     Deployment,
-    ListPrice,
     Means,
-    Model,
     Money,
     Notified,
     Provider,
@@ -73,6 +87,7 @@ from providers.contract import (
     Workers,
 )
 from providers.fetch import GuardedFetcher
+from providers.guard import guarded_socket_factory, parse_allowed
 from providers.registry import build_providers
 from providers.sandbox import Sandbox, gateway_config
 from providers.transport import HttpUpstream, trusted
@@ -93,6 +108,9 @@ SHAPES: tuple[type[BaseModel], ...] = (
     UsageShape,
     ReadyShape,
     ProblemShape,
+    ledger_pages.LedgerShape,
+    *admin_keys.SHAPES,
+    *admin_budgets.SHAPES,
 )
 
 
@@ -157,7 +175,8 @@ def create_app(
         redoc_url=None,
     )
     app.include_router(router)
-    app.include_router(callbacks.router)
+    for more in (ledger_pages, callbacks, admin_keys, admin_budgets):
+        app.include_router(more.router)
     app.add_exception_handler(HTTPException, _framework_problem)
     app.add_middleware(
         Surroundings,
@@ -166,6 +185,7 @@ def create_app(
         log=ground.log,
         clock=ground.clock,
         new_id=ground.new_id,
+        admin_port=settings.admin.port,
         direct={("POST", "/v1/segmentations"): segment},
     )
     install(app, SHAPES)
@@ -191,14 +211,30 @@ def check_settings(settings: Settings) -> list[ConfigProblem]:
             _offer(wanted, providers)
         except ValueError as error:
             problems.append(ConfigProblem(f"deployments[{index}] ({wanted.name})", None, None, str(error)))
+    for tenant, rules in settings.tenants.items():
+        problems += [
+            ConfigProblem(f"tenants.{tenant}.providers", None, None, f"there is no {name!r}; there are {known}")
+            for known in [", ".join(sorted(providers))]
+            for name in rules.providers or ()
+            if name not in providers
+        ]
     return problems
 
 
-async def _build(settings: Settings, ground: Ground, stack: AsyncExitStack) -> House:
-    """Open what has to be opened, and have *stack* close it in the opposite order."""
-    clock = ground.clock
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # a bad body is its sender's news, not ours
-    cv2.setNumThreads(1)  # the worker threads fill the cores already; OpenCV's own would only wait for each other
+@dataclass(frozen=True, slots=True)
+class _Outside:
+    """What leads to the providers."""
+
+    workers: ThreadWorkers
+    fetcher: GuardedFetcher
+    tls: ssl.SSLContext
+    providers: Mapping[str, Provider]
+    offers: list[Offer]
+    prices: PriceBook
+
+
+def _open_outside(settings: Settings, clock: Clock, stack: AsyncExitStack) -> _Outside:
+    """Open the ways to the providers, and have *stack* close them."""
     workers = ThreadWorkers(threads=settings.limits.worker_threads, queue=WORKER_QUEUE)
     stack.callback(workers.close)
     tls = trusted()
@@ -206,24 +242,84 @@ async def _build(settings: Settings, ground: Ground, stack: AsyncExitStack) -> H
     stack.push_async_callback(upstream.close)
     fetcher = GuardedFetcher(clock, allow=settings.fetch.allow, tls=tls)
     stack.push_async_callback(fetcher.close)
-    means = Means(upstream=upstream, fetcher=fetcher, workers=workers, clock=clock, sleep=asyncio.sleep)
-    providers = build_providers(means)
+    providers = build_providers(
+        Means(upstream=upstream, fetcher=fetcher, workers=workers, clock=clock, sleep=asyncio.sleep)
+    )
     for provider in providers.values():
         stack.push_async_callback(provider.close)
-    offers = _offers(settings, providers)
+    wanted = settings.deployments
+    if wanted is None:
+        wanted = tuple(_defaults(providers.values(), settings.environ))
+    offers = _offers(wanted, providers, public_url=settings.public_url)
+    prices = price_book(settings, wanted, {offer.name: offer.model.list_price for offer in offers})
+    return _Outside(workers, fetcher, tls, providers, offers, prices)
+
+
+async def clear_up(settings: Settings, count: Callable[[HeldAttempt, Result, Money], None]) -> int:
+    """
+    Ask the providers about everything on hold, once and at once, without serving.
+
+    Args:
+        settings: whose database and whose providers.
+        count: is told of every attempt what came of the question, and what was charged.
+
+    Returns:
+        How many attempts were cleared up.
+
+    Raises:
+        LedgerUnavailable: the database is out of reach.
+    """
+    async with AsyncExitStack() as stack:
+        outside = _open_outside(settings, time.monotonic, stack)
+        ledger = await Ledger.open(settings.ledger_url, wall=time.time, clock=time.monotonic)
+        stack.push_async_callback(ledger.close)
+        log = make_logger(sys.stderr)
+        asking = _reconciler(settings, ledger, outside, wall=time.time, clock=time.monotonic, count=count, log=log)
+        return await asking.round(force=True)
+
+
+async def _build(settings: Settings, ground: Ground, stack: AsyncExitStack) -> House:
+    """Open what has to be opened, and have *stack* close it in the opposite order."""
+    clock = ground.clock
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # a bad body is its sender's news, not ours
+    cv2.setNumThreads(1)  # the worker threads fill the cores already; OpenCV's own would only wait for each other
+    outside = _open_outside(settings, clock, stack)
+    workers, fetcher, tls = outside.workers, outside.fetcher, outside.tls
+    providers, offers = outside.providers, outside.offers
     if not settings.database_url:
         settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     ledger = await Ledger.open(settings.ledger_url, wall=ground.wall, clock=clock)
     stack.push_async_callback(ledger.close)
     await _first_key(ledger, ground.show)
-    await _run_beside(stack, _sweep(ledger, settings.limits.grace_seconds, ground.log))
+    gateway_id = ground.new_id("gw")
+    lease = Lease(ledger.database, "sweep", holder=gateway_id, seconds=3 * SWEEP_SECONDS, wall=ground.wall)
+    stack.push_async_callback(_give_back, lease)
+    await _run_beside(stack, _sweep(ledger, lease, settings.limits.grace_seconds, ground.log))
     shared = await _second_level(settings.redis_url, ground, workers, stack)
+    limits = Limits(clock=clock, shared=await _shared_limits(settings.redis_url, gateway_id, ground, stack))
+    # The webhook's address is the operator's, but where it leads may change under its name.
+    guarded = HttpUpstream(clock, socket_factory=guarded_socket_factory(parse_allowed(settings.fetch.allow)), tls=tls)
+    stack.push_async_callback(guarded.close)
+    alerts = _alerts(settings, ledger, guarded, gateway_id, ground)
+    stack.push_async_callback(alerts.close)
+    remembered = Remembered(ledger.database, ground.wall, ttl_seconds=settings.idempotency.ttl_seconds)
+    once = Once(
+        remembered,
+        ledger_up=lambda: ledger.journal.down_seconds is None,
+        new_id=ground.new_id,
+        sleep=asyncio.sleep,
+        log=ground.log,
+    )
+    await _run_beside(stack, once.prune_forever())
     flights: Flights[Answer] = Flights()
     stack.push_async_callback(flights.land, LANDING_SECONDS)
+    stack.push_async_callback(once.land, LANDING_SECONDS)
+    book = outside.prices
     services = Services(
         ledger=ledger,
         providers=providers,
         offers=offers,
+        prices=book,
         catalogue={name: provider.models for name, provider in providers.items()},
         health=HealthTable((offer.name for offer in offers), clock, random.Random()),  # noqa: S311 - jitter is no secret
         cache=AnswerCache(
@@ -236,20 +332,92 @@ async def _build(settings: Settings, ground: Ground, stack: AsyncExitStack) -> H
         flights=flights,
         workers=workers,
         metrics=ground.metrics,
+        alerts=alerts,
+        drift=_drift_watch(settings, offers, ground),
         log=ground.log,
         clock=clock,
+        wall=ground.wall,
         new_id=ground.new_id,
     )
-    await _run_beside(stack, _reconciler(settings, services, ground).run())
+    await _clear_up_beside(settings, services.ledger, outside, gateway_id, ground, stack)
     keyless = settings.access.keyless_on_loopback and settings.host in LOOPBACK
+    bell = await open_bell(settings.ledger_url, settle=ledger.keys.settle, clock=clock, log=ground.log)
+    stack.push_async_callback(bell.close)
+    callers = Callers(ledger.keys, keyless=keyless, clock=clock, bell=bell, allowances=_allowances(settings))
+    stack.push_async_callback(callers.close)
     return House(
         services=services,
-        callers=Callers(ledger.keys, keyless=keyless, clock=clock),
+        callers=callers,
         gate=ground.gate,
+        limits=limits,
+        once=once,
+        quotes=QuoteTokens(await secret(ledger.database, "quotes")),
+        quote_seconds=settings.quotes.ttl_seconds,
+        budgets=Budgets(ledger.database, wall=ground.wall, new_id=ground.new_id),
         fetcher=fetcher,
         fetch_seconds=settings.fetch.seconds,
         picture_limits=PictureLimits(max_bytes=settings.fetch.max_bytes, max_pixels=settings.limits.max_pixels),
     )
+
+
+def _allowances(settings: Settings) -> Allowances:
+    """Return what the operator allows whom."""
+    tenants = {name: Allowance(policy, limit) for name, (policy, limit) in settings.tenant_rules.items()}
+    return Allowances(tenants, Allowance(*settings.default_rules))
+
+
+def _alerts(settings: Settings, ledger: Ledger, upstream: HttpUpstream, holder: str, ground: Ground) -> Alerts:
+    """
+    Return who tells of budgets.
+
+    Raises:
+        SettingsError: the webhook's secret is none.
+    """
+    wanted, webhook = settings.budgets, None
+    if wanted.webhook_url:
+        try:
+            keys = signing_keys([wanted.webhook_secret])
+        except ValueError as error:
+            problem = ConfigProblem("budgets.webhook_secret", None, None, str(error))
+            raise SettingsError([problem], source="configuration") from error
+        webhook = Webhook(
+            wanted.webhook_url, keys, upstream=upstream, clock=ground.clock, wall=ground.wall, sleep=asyncio.sleep
+        )
+    return Alerts(ledger.database, webhook, count=ground.metrics.budget, wall=ground.wall, holder=holder)
+
+
+def _drift_watch(settings: Settings, offers: Iterable[Offer], ground: Ground) -> DriftWatch:
+    """Return who compares what providers report with what they publish."""
+    for offer in offers:
+        ground.metrics.drift_alarm(offer.name, on=False)
+
+    def told(drift: Drift) -> None:
+        ground.metrics.drift_alarm(drift.deployment, on=drift.alarmed)
+        note = ground.log.warning if drift.alarmed else ground.log.info
+        note(
+            "price_drift",
+            deployment=drift.deployment,
+            alarmed=drift.alarmed,
+            percent=drift.percent,
+            calls=drift.calls,
+            reported_microusd=drift.reported.microusd,
+            listed_microusd=drift.listed.microusd,
+        )
+
+    return DriftWatch(settings.pricing.drift_alarm_percent, clock=ground.clock, told=told)
+
+
+async def _shared_limits(url: str, replica: str, ground: Ground, stack: AsyncExitStack) -> SharedLimits | None:
+    """Return the limits that are shared through Redis; None where no Redis is named."""
+    if not url:
+        return None
+    from gateway.store.redis_leases import RedisLeases  # redis takes a while to import, and most gateways have none
+
+    leases = RedisLeases(url, replica=replica, clock=ground.clock, log=ground.log)
+    shared = SharedLimits(leases, clock=ground.clock, new_id=ground.new_id)
+    stack.push_async_callback(shared.close)
+    await shared.open()
+    return shared
 
 
 async def _second_level(url: str, ground: Ground, workers: Workers, stack: AsyncExitStack) -> SecondLevel | None:
@@ -276,21 +444,18 @@ async def _second_level(url: str, ground: Ground, workers: Workers, stack: Async
     return shared
 
 
-def _offers(settings: Settings, providers: Mapping[str, Provider]) -> list[Offer]:
+def _offers(wanted: Iterable[DeploymentSettings], providers: Mapping[str, Provider], *, public_url: str) -> list[Offer]:
     """
-    Return the deployments: the file's, or each provider's own for this environment.
+    Return the deployments as the router sees them.
 
     Raises:
         SettingsError: one of them cannot work.
     """
-    wanted = settings.deployments
-    if wanted is None:
-        wanted = tuple(_defaults(providers.values(), settings.environ))
     offers: list[Offer] = []
     problems: list[ConfigProblem] = []
     for index, deployment in enumerate(wanted):
         try:
-            offers.append(_offer(deployment, providers, public_url=settings.public_url))
+            offers.append(_offer(deployment, providers, public_url=public_url))
         except ValueError as error:
             problems.append(ConfigProblem(f"deployments[{index}] ({deployment.name})", None, None, str(error)))
     if problems:
@@ -341,7 +506,7 @@ def _offer(wanted: DeploymentSettings, providers: Mapping[str, Provider], *, pub
         callback_secrets=tuple(Secret(text) for text in wanted.callback_secrets),
     )
     provider.check(deployment)
-    return Offer(deployment, model, _price(wanted.name, wanted.price, model), wanted.priority)
+    return Offer(deployment, model, wanted.priority)
 
 
 def _callback_url(deployment: str, provider: Provider, public_url: str) -> str:
@@ -351,60 +516,95 @@ def _callback_url(deployment: str, provider: Provider, public_url: str) -> str:
     return public_url + callbacks.PATH.format(deployment=deployment)
 
 
-def _price(deployment: str, wanted: PriceSettings | None, model: Model) -> Price | None:
-    listed: PriceSettings | ListPrice | None = wanted or model.list_price
-    if listed is None:
-        return None
-    return Price(deployment, Money.from_usd(listed.usd), listed.unit, listed.valid_from, listed.source)
-
-
 async def _first_key(ledger: Ledger, show: Callable[[str], None]) -> None:
     """Make the first API key, and show it this once. Of several processes that start at once, one makes it."""
     if await ledger.keys.any_key():
         return
     key = new_key()
     with suppress(KeyExists):
-        await ledger.keys.add_key(FIRST_KEY_ID, tenant=FIRST_TENANT, sha256=fingerprint(key))
+        await ledger.keys.add_key(
+            FIRST_KEY_ID,
+            tenant=FIRST_TENANT,
+            sha256=fingerprint(key),
+            prefix=key[:SHOWN_CHARACTERS],
+            name="made at the first start",
+            grant=Grant(frozenset(Scope)),
+        )
         show(key)
 
 
-async def _sweep(ledger: Ledger, grace_seconds: float, log: Any) -> None:
-    """Put what a crash left open on hold: at start, and then every now and again."""
+async def _sweep(ledger: Ledger, lease: Lease, grace_seconds: float, log: Any) -> None:
+    """
+    Put what a crash left open on hold: at start, and then every now and again.
+
+    At the start every gateway looks once, since the one that crashed may still have the lease; then one of them does it
+    for all.
+    """
+    mine = True
     while True:
         try:
-            held = await ledger.sweep(grace_seconds=grace_seconds)
+            held = await ledger.sweep(grace_seconds=grace_seconds) if mine else 0
         except LedgerUnavailable as error:
             log.warning("sweep_failed", reason=str(error))
         else:
             if held:
                 log.warning("reservations_abandoned", held=held)
         await asyncio.sleep(SWEEP_SECONDS)
+        mine = await _is_mine(lease)
 
 
-def _reconciler(settings: Settings, services: Services, ground: Ground) -> Reconciler:
-    """Return who clears up what is on hold."""
-    wanted = settings.reconcile
+async def _is_mine(lease: Lease) -> bool:
+    """Whether this gateway does the work that one alone should do; not while the database is gone."""
+    try:
+        return await lease.hold()
+    except LedgerUnavailable:
+        return False
+
+
+async def _give_back(lease: Lease) -> None:
+    """Let another gateway go on at once."""
+    with suppress(LedgerUnavailable):
+        await lease.give_back()
+
+
+async def _clear_up_beside(
+    settings: Settings, ledger: Ledger, outside: _Outside, gateway_id: str, ground: Ground, stack: AsyncExitStack
+) -> None:
+    """Clear up what is on hold while the house is open: this gateway or another, whichever has the lease."""
+    seconds = max(60.0, 3 * settings.reconcile.every_seconds)
+    lease = Lease(ledger.database, "reconcile", holder=gateway_id, seconds=seconds, wall=ground.wall)
+    stack.push_async_callback(_give_back, lease)
 
     def count(held: HeldAttempt, result: Result, charged: Money) -> None:
         ground.metrics.reconciled(held.deployment, held.provider, result.value, charged=charged.microusd)
 
-    return Reconciler(
-        services.ledger,
-        {
-            offer.name: Account(
-                offer.deployment,
-                services.providers[offer.deployment.provider],
-                offer.price.unit if offer.price is not None else None,
-            )
-            for offer in services.offers
-        },
-        Cadence(every=wanted.every_seconds, first=wanted.first_seconds, absent=wanted.absent_seconds),
-        wall=ground.wall,
-        clock=ground.clock,
-        sleep=asyncio.sleep,
-        count=count,
-        log=ground.log,
-    )
+    asking = _reconciler(settings, ledger, outside, wall=ground.wall, clock=ground.clock, count=count, log=ground.log)
+    await _run_beside(stack, asking.run(partial(_is_mine, lease)))
+
+
+def _reconciler(
+    settings: Settings,
+    ledger: Ledger,
+    outside: _Outside,
+    *,
+    wall: Callable[[], float],
+    clock: Clock,
+    count: Callable[[HeldAttempt, Result, Money], None],
+    log: Any,
+) -> Reconciler:
+    """Return who clears up what is on hold."""
+    wanted, now = settings.reconcile, round(wall() * 1_000_000)
+    prices = {offer.name: outside.prices.price_at(offer.name, now) for offer in outside.offers}
+    accounts = {
+        offer.name: Account(
+            offer.deployment,
+            outside.providers[offer.deployment.provider],
+            price.unit if (price := prices[offer.name]) is not None else None,
+        )
+        for offer in outside.offers
+    }
+    cadence = Cadence(every=wanted.every_seconds, first=wanted.first_seconds, absent=wanted.absent_seconds)
+    return Reconciler(ledger, accounts, cadence, wall=wall, clock=clock, sleep=asyncio.sleep, count=count, log=log)
 
 
 async def _run_beside(stack: AsyncExitStack, work: Any) -> None:

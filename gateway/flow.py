@@ -17,10 +17,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.accounting import Attempt, Ledger, LedgerUnavailable, Reservation, charge, most
+from gateway.accounting.alerts import Alerts
+from gateway.accounting.budget_words import refusal, warning
+from gateway.accounting.drift import DriftWatch
+from gateway.accounting.ledger import KeyRefused, OverBudget
+from gateway.accounting.price_book import PriceBook
+from gateway.accounting.pricing import Terms
+from gateway.accounting.quote_tokens import QuotedCall, QuoteTerms
 from gateway.cache.flight import Flights
 from gateway.cache.key import cache_key, question_digest
 from gateway.cache.store import AnswerCache, Kept
@@ -28,9 +35,17 @@ from gateway.fitting.fitter import Fitter
 from gateway.fitting.masks import to_fitted
 from gateway.fitting.plan import CannotFit
 from gateway.fitting.rendering import Fitted
-from gateway.problems import DeadlineExceeded, GatewayError, InvalidRequest, LedgerDown, NoDeployment, ProviderFailure
+from gateway.problems import (
+    DeadlineExceeded,
+    GatewayError,
+    InvalidRequest,
+    LedgerDown,
+    NoDeployment,
+    ProviderFailure,
+    Unauthenticated,
+)
 from gateway.render.selection import select
-from gateway.request import Answer, AttemptReport, CacheMode, CacheStatus, Fit, Origin, SegmentationRequest
+from gateway.request import Answer, AttemptReport, CacheMode, CacheStatus, Caller, Fit, Origin, SegmentationRequest
 from gateway.routing.deployments import Catalogue, Offer
 from gateway.routing.failover import NoAnswer, first_answer
 from gateway.routing.health import BreakerState, HealthTable
@@ -53,6 +68,11 @@ from providers.contract import (
     Workers,
 )
 
+_MICROS = 1_000_000
+
+#: Whose the answers are that tenants share with each other; no tenant can have that name.
+SHARED = "*"
+
 #: How long past its deadline a flight may take to account for how it ended, before its caller is sent away.
 LANDING_SECONDS = 0.5
 
@@ -69,14 +89,19 @@ class Services:
     ledger: Ledger
     providers: Mapping[str, Provider]
     offers: Sequence[Offer]
+    prices: PriceBook
     catalogue: Catalogue
     health: HealthTable
     cache: AnswerCache
     flights: Flights[Answer]
     workers: Workers
     metrics: Metrics
+    alerts: Alerts
+    drift: DriftWatch
     log: Any
     clock: Clock
+    wall: Callable[[], float]
+    """Seconds since 1970, UTC: which prices hold, and when budgets begin anew."""
     new_id: Callable[[str], str]
     """Makes an id with that prefix."""
     sleep: Sleep = asyncio.sleep
@@ -111,25 +136,47 @@ class Purchase:
     index: int
     purse: Purse
     fitter: Fitter
+    promised: Sequence[QuotedCall] | None = None
+    """Who may be asked and for how much, in this order, where the caller holds a quote."""
     attempts: list[AttemptReport] = field(default_factory=list)
     unfit: list[Exclusion] = field(default_factory=list)
-    """Deployments that were not asked, since the picture could not be made to fit them after all."""
+    """Deployments that were not asked after all: the picture could not be made to fit them, or a budget has no room."""
+    refused: GatewayError | None = None
+    """The problem of a budget that had no room."""
 
     @property
     def question(self) -> Question:
         """What is asked."""
         return self.request.questions[self.index]
 
+    @property
+    def order(self) -> list[str] | None:
+        """The names of whom the quote promises, in its order."""
+        return None if self.promised is None else [call.deployment for call in self.promised]
 
-async def answer_all(request: SegmentationRequest, services: Services) -> list[Answer | GatewayError]:
-    """Answer every question of a request, side by side; a question's problem stands in its place."""
+
+async def answer_all(
+    request: SegmentationRequest, services: Services, quote: QuoteTerms | None = None
+) -> list[Answer | GatewayError]:
+    """
+    Answer every question of a request, side by side; a question's problem stands in its place.
+
+    Args:
+        request: what is asked.
+        services: what answers.
+        quote: what was promised for it, if anything.
+    """
     purse, fitter = Purse(request.route.max_charge), Fitter(request.picture, services.workers, services.sleep)
-    if len(request.questions) == 1:  # nearly every request: no task of its own for it
+    purchases = [
+        Purchase(request, index, purse, fitter, None if quote is None else quote.questions[index])
+        for index in range(len(request.questions))
+    ]
+    if len(purchases) == 1:  # nearly every request: no task of its own for it
         try:
-            return [await answer_one(request, 0, purse, fitter, services)]
+            return [await answer_one(purchases[0], services)]
         except GatewayError as problem:
             return [problem]
-    waiting = [answer_one(request, index, purse, fitter, services) for index in range(len(request.questions))]
+    waiting = [answer_one(purchase, services) for purchase in purchases]
     answers = await asyncio.gather(*waiting, return_exceptions=True)
     for answer in answers:
         if isinstance(answer, BaseException) and not isinstance(answer, GatewayError):
@@ -137,37 +184,36 @@ async def answer_all(request: SegmentationRequest, services: Services) -> list[A
     return answers  # type: ignore[return-value]  # the loop above has raised everything else
 
 
-async def answer_one(
-    request: SegmentationRequest, index: int, purse: Purse, fitter: Fitter, services: Services
-) -> Answer:
+async def answer_one(purchase: Purchase, services: Services) -> Answer:
     """
     Recall the answer, join whoever is buying it, or buy it.
 
     Raises:
         GatewayError: there is no answer, and why.
     """
-    question, route = request.questions[index], request.route
-    screening = screen(question, route, services.offers, request.fit)
+    request, question, route = purchase.request, purchase.question, purchase.request.route
+    screening = screened(request, question, services, purchase.promised)
     if not screening.candidates:
-        raise _explained(request, index, screening, services)
-    digest = question_digest(question, request.caller.tenant)
+        raise _explained(purchase, screening, services)
+    digest = question_digest(question, scope_of(request.caller))
     if request.cache.mode is CacheMode.USE:
         kept = recall(digest, screening, request, services.cache)
         if kept is not None:
             services.metrics.cache(CacheStatus.HIT.value, kept.origin.charge.microusd)
             return Answer(kept.segmentation, kept.origin, CacheStatus.HIT)
-    name = (digest, route, request.cache, request.fit) if request.cache.mode is not CacheMode.SKIP else None
+    name = None
+    if request.cache.mode is not CacheMode.SKIP:
+        promised = None if purchase.promised is None else tuple(purchase.promised)
+        name = (digest, route, request.cache, request.fit, request.caller.policy, promised)
     joined = name is not None and name in services.flights
     try:
         async with asyncio.timeout(request.deadline.remaining() + LANDING_SECONDS):
-            answer = await services.flights.join(
-                name, lambda: recall_or_buy(Purchase(request, index, purse, fitter), screening, digest, services)
-            )
+            answer = await services.flights.join(name, lambda: recall_or_buy(purchase, screening, digest, services))
     except TimeoutError:
         raise DeadlineExceeded(DEADLINE_MESSAGE, field="route.deadline_seconds") from None
     except DeadlineExceeded:
         if joined and not request.deadline.passed:  # it was the other caller's deadline, not this one's
-            return await answer_one(request, index, purse, fitter, services)
+            return await answer_one(purchase, services)
         raise
     except GatewayError as problem:
         raise problem.without_attempts() if joined else problem from None
@@ -176,6 +222,35 @@ async def answer_one(
         return Answer(answer.segmentation, answer.origin, CacheStatus.JOINED)
     services.metrics.cache(answer.cache.value, answer.origin.charge.microusd if answer.cache is CacheStatus.HIT else 0)
     return answer
+
+
+def screened(
+    request: SegmentationRequest, question: Question, services: Services, promised: Sequence[QuotedCall] | None = None
+) -> Screening:
+    """Return who could answer, at what a deployment costs this tenant now, or at what a quote has promised."""
+    tenant, now = request.caller.tenant, round(services.wall() * _MICROS)
+
+    def terms_of(deployment: str) -> Terms | None:
+        return services.prices.terms(tenant, deployment, now)
+
+    policy = request.caller.policy
+    screening = screen(question, request.route, services.offers, terms_of, fit=request.fit, policy=policy)
+    if promised is None:
+        return screening
+    ceilings = {call.deployment: call.ceiling for call in promised}
+    kept, out = [], list(screening.exclusions)
+    for candidate in screening.candidates:
+        ceiling = ceilings.get(candidate.name)
+        if ceiling is None:
+            out.append(Exclusion(candidate.name, Reason.NOT_WANTED, "the quote leaves it out"))
+        else:
+            kept.append(replace(candidate, terms=replace(candidate.terms, ceiling=ceiling)))
+    return Screening(tuple(kept), tuple(out))
+
+
+def scope_of(caller: Caller) -> str:
+    """Return whose answers a caller's questions may share: the tenant's own, or all tenants' that share."""
+    return SHARED if caller.policy.share_cache else caller.tenant
 
 
 def recall(digest: str, screening: Screening, request: SegmentationRequest, cache: AnswerCache) -> Kept | None:
@@ -204,10 +279,13 @@ def _keys(digest: str, screening: Screening) -> list[str]:
 
 
 def _admitted(kept: Kept, screening: Screening, request: SegmentationRequest) -> bool:
-    """Whether the caller's wishes leave the answer in; under `strict`, only one about the picture as it is."""
+    """Whether policy and wishes leave the answer in; under `strict`, only one about the picture as it is."""
     if request.fit is Fit.STRICT and kept.origin.deployment not in {each.name for each in screening.candidates}:
         return False
-    return request.route.admits(kept.origin.deployment, kept.origin.provider, kept.origin.region)
+    origin = kept.origin
+    return request.caller.policy.admits(origin.provider, origin.region) and request.route.admits(
+        origin.deployment, origin.provider, origin.region
+    )
 
 
 async def recall_or_buy(purchase: Purchase, screening: Screening, digest: str, services: Services) -> Answer:
@@ -233,9 +311,10 @@ async def buy(purchase: Purchase, screening: Screening, digest: str, services: S
     """
     request = purchase.request
     views = services.health.views()
-    candidates, out = rank(screening, request.route, views, seconds=request.deadline.remaining())
+    seconds = request.deadline.remaining()
+    candidates, out = rank(screening, request.route, views, seconds=seconds, order=purchase.order)
     if not candidates:
-        raise _explained(request, purchase.index, screening, services, out)
+        raise _explained(purchase, screening, services, out)
     try:
         bought = await first_answer(
             candidates,
@@ -261,7 +340,7 @@ async def ask(purchase: Purchase, candidate: Candidate, services: Services, dead
 
     Returns:
         The answer, or None where no call was made: the picture cannot be made to fit, the breaker opened meanwhile, or
-        the ceiling does not allow it.
+        the ceiling or a budget does not allow it.
 
     Raises:
         ProviderError: the call brought nothing.
@@ -277,7 +356,7 @@ async def ask(purchase: Purchase, candidate: Candidate, services: Services, dead
         if deadline.passed:  # the provider has not failed: nobody has asked it
             purchase.unfit.append(Exclusion(candidate.name, Reason.LIMITS, "fitting the picture took all of its time"))
             return None
-    amount = most(candidate.price, seconds=deadline.remaining())
+    amount = most(candidate.terms, seconds=deadline.remaining())
     call = services.health[candidate.name].begin()
     if call is None:
         return None
@@ -287,7 +366,11 @@ async def ask(purchase: Purchase, candidate: Candidate, services: Services, dead
     attempt = _attempt(purchase, candidate, services.new_id("att"))
     started = services.clock()
     try:
-        async with await _reserve(attempt, amount, purchase, services) as reservation:
+        reserved = await _reserve(attempt, amount, purchase, services)
+        if reserved is None:
+            call.abandoned()
+            return None
+        async with reserved as reservation:
             kept = await _call(
                 purchase, candidate, attempt, reservation, services, fitted=fitted, deadline=deadline, started=started
             )
@@ -301,16 +384,28 @@ async def ask(purchase: Purchase, candidate: Candidate, services: Services, dead
     return kept
 
 
-async def _reserve(attempt: Attempt, amount: Money, purchase: Purchase, services: Services) -> Reservation:
-    """Put the most that the attempt can cost on disk, before a byte leaves."""
+async def _reserve(attempt: Attempt, amount: Money, purchase: Purchase, services: Services) -> Reservation | None:
+    """Put the most that the attempt can cost on disk, before a byte leaves; None where a budget has no room for it."""
     try:
-        return await services.ledger.reserve(attempt, amount, expires_in=purchase.request.deadline.remaining())
+        reservation = await services.ledger.reserve(attempt, amount, expires_in=purchase.request.deadline.remaining())
+    except OverBudget as over:
+        purchase.purse.give_back(amount)
+        services.alerts.tell([over.standing])
+        purchase.refused = refusal(over.standing, amount, now=services.wall())
+        purchase.unfit.append(Exclusion(attempt.deployment, Reason.NO_BUDGET, purchase.refused.message))
+        return None
+    except KeyRefused as error:
+        purchase.purse.give_back(amount)
+        raise Unauthenticated("this key is unknown here, expired or revoked", field="Authorization") from error
     except LedgerUnavailable as error:
         purchase.purse.give_back(amount)
         raise LedgerDown(
             "spending cannot be recorded at the moment, so no provider was asked; try again shortly",
             retry_after_seconds=1.0,
         ) from error
+    if reservation.passed:
+        services.alerts.tell(reservation.passed)
+    return reservation
 
 
 async def _call(  # the parts of one attempt, in the order in which it lives
@@ -331,15 +426,17 @@ async def _call(  # the parts of one attempt, in the order in which it lives
     except ProviderError as error:
         held = await _end_failed(reservation, candidate, error)
         purchase.purse.give_back(reservation.amount - held)
-        _note(purchase, candidate, services, started, error.outcome, held=held, message=error.message)
+        _note(purchase, candidate, services, started, reservation, held=held, error=error)
         raise
-    owed = charge(candidate.price, usage, reservation.amount)
+    owed = charge(candidate.terms, usage, reservation.amount)
     await reservation.settle(
         charge=owed.charge, cost=owed.cost, reported=usage.reported, upstream_ref=usage.upstream_ref
     )
     purchase.purse.give_back(reservation.amount - owed.charge)
-    services.metrics.drifted(candidate.name, owed.drift.microusd)
-    _note(purchase, candidate, services, started, Outcome.SUCCEEDED, charged=owed.charge)
+    if usage.reported is not None:
+        services.metrics.drifted(candidate.name, owed.drift.microusd)
+        services.drift.note(candidate.name, reported=owed.cost, listed=owed.cost - owed.drift)
+    _note(purchase, candidate, services, started, reservation, charged=owed.charge)
     deployment, model = candidate.offer.deployment, candidate.offer.model
     origin = Origin(deployment.name, deployment.provider, model.name, model.family, deployment.region, owed.charge)
     if fitted is not None:
@@ -366,7 +463,7 @@ async def _segment(
 
 async def _end_failed(reservation: Reservation, candidate: Candidate, error: ProviderError) -> Money:
     """End the reservation of a call that brought nothing; return what stays on hold."""
-    billed_anyway = candidate.price.unit is PriceUnit.REQUEST and error.outcome is not Outcome.UNREACHABLE
+    billed_anyway = candidate.terms.price.unit is PriceUnit.REQUEST and error.outcome is not Outcome.UNREACHABLE
     if error.may_have_charged or billed_anyway:
         await reservation.hold(error.outcome.value, upstream_ref=error.upstream_ref)
         return reservation.amount
@@ -386,7 +483,7 @@ def _attempt(purchase: Purchase, candidate: Candidate, attempt_id: str) -> Attem
         provider=deployment.provider,
         model=deployment.model,
         region=deployment.region,
-        price_id=candidate.price.id,
+        price_id=candidate.terms.id,
         tags=request.tags,
     )
 
@@ -396,13 +493,14 @@ def _note(
     candidate: Candidate,
     services: Services,
     started: float,
-    outcome: Outcome,
+    reservation: Reservation,
     *,
     charged: Money = NOTHING,
     held: Money = NOTHING,
-    message: str | None = None,
+    error: ProviderError | None = None,
 ) -> None:
     """Note how an attempt ended: for the caller, and for the metrics."""
+    outcome = Outcome.SUCCEEDED if error is None else error.outcome
     seconds = services.clock() - started
     services.metrics.attempt(
         candidate.name,
@@ -413,7 +511,18 @@ def _note(
         held=held.microusd,
     )
     purchase.attempts.append(
-        AttemptReport(purchase.index, candidate.name, outcome, round(seconds * 1000), charged, held, message)
+        AttemptReport(
+            purchase.index,
+            candidate.name,
+            outcome,
+            round(seconds * 1000),
+            charged,
+            held,
+            None if error is None else error.message,
+            attempt_id=reservation.attempt_id,
+            price_id=candidate.terms.id,
+            budget_warnings=tuple(warning([passed]) for passed in reservation.passed),
+        )
     )
 
 
@@ -423,11 +532,14 @@ def _failed(purchase: Purchase, failure: NoAnswer, screening: Screening, service
     if request.deadline.passed:
         return DeadlineExceeded(DEADLINE_MESSAGE, field="route.deadline_seconds", attempts=purchase.attempts)
     if last is None:
-        # Nobody was asked although there were candidates: breakers opened meanwhile, or the ceiling is used up.
-        _, out = rank(screening, request.route, services.health.views(), seconds=request.deadline.remaining())
+        # Nobody was asked although there were candidates: a budget, breakers opened meanwhile, or the ceiling.
+        if purchase.refused is not None:
+            return purchase.refused
+        views, seconds = services.health.views(), request.deadline.remaining()
+        _, out = rank(screening, request.route, views, seconds=seconds, order=purchase.order)
         out += purchase.unfit
         if out:
-            return _explained(request, purchase.index, screening, services, out)
+            return _explained(purchase, screening, services, out)
         return NoDeployment(
             "route.max_charge_usd leaves nothing for this prompt beside the request's other prompts; raise it",
             field="route.max_charge_usd",
@@ -439,14 +551,15 @@ def _failed(purchase: Purchase, failure: NoAnswer, screening: Screening, service
 
 
 def _explained(
-    request: SegmentationRequest, index: int, screening: Screening, services: Services, out: Sequence[Exclusion] = ()
+    purchase: Purchase, screening: Screening, services: Services, out: Sequence[Exclusion] = ()
 ) -> GatewayError:
+    request = purchase.request
     return explain(
-        request.questions[index],
+        purchase.question,
         request.route,
         [*screening.exclusions, *out],
         catalogue=services.catalogue,
-        field=request.fields[index],
+        field=request.fields[purchase.index],
         offers=services.offers,
     )
 

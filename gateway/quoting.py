@@ -1,4 +1,9 @@
-"""What a request would cost, by whom, in which order, and why the others are out. Spends nothing."""
+"""
+What a request would cost, by whom, in which order, and why the others are out. Spends nothing.
+
+A quote binds: its name, sent back as `quote_id` while it holds, keeps the request from costing more than was said. What
+the cache had when it was quoted is promised for nothing; once that is gone, the quote has no deployment to buy it from.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,14 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.accounting.pricing import most
+from gateway.accounting.budgets import Budget
+from gateway.accounting.pricing import Ceiling, Terms, most
+from gateway.accounting.quote_tokens import QuotedCall, QuoteTerms, quoted_digest
 from gateway.cache.key import question_digest
-from gateway.flow import Services, recall, recall_shared
+from gateway.flow import Services, recall, recall_shared, scope_of, screened
 from gateway.problems import GatewayError
 from gateway.request import CacheMode, SegmentationRequest
-from gateway.routing.ranking import Candidate, Exclusion, Screening, explain, rank, screen
+from gateway.routing.ranking import Candidate, Exclusion, Reason, Screening, explain, rank
 from providers.contract import NOTHING, Money
 
 
@@ -39,17 +46,33 @@ class QuotedQuestion:
     error: GatewayError | None
 
 
-async def quote(request: SegmentationRequest, services: Services) -> list[QuotedQuestion]:
-    """Return what each question of *request* would cost, as things stand."""
-    return await asyncio.gather(*(_quoted(request, index, services) for index in range(len(request.questions))))
+async def quote(
+    request: SegmentationRequest, services: Services, budgets: Sequence[Budget] = ()
+) -> list[QuotedQuestion]:
+    """
+    Return what each question of a request would cost, as things stand.
+
+    Args:
+        request: what would be asked.
+        services: what would answer.
+        budgets: those that bound the caller; the hard one with the least left keeps dearer calls out.
+    """
+    tightest = min((budget for budget in budgets if budget.hard), key=lambda budget: budget.left, default=None)
+    asked = range(len(request.questions))
+    return await asyncio.gather(*(_quoted(request, index, services, tightest) for index in asked))
 
 
-async def _quoted(request: SegmentationRequest, index: int, services: Services) -> QuotedQuestion:
+async def _quoted(
+    request: SegmentationRequest, index: int, services: Services, tightest: Budget | None
+) -> QuotedQuestion:
     question, route, seconds = request.questions[index], request.route, request.deadline.remaining()
-    screening = screen(question, route, services.offers, request.fit)
+    screening = screened(request, question, services)
     candidates, out = rank(screening, route, services.health.views(), seconds=seconds)
     exclusions = [*screening.exclusions, *out]
-    quoted = [QuotedCandidate(candidate, most(candidate.price, seconds=seconds)) for candidate in candidates]
+    quoted = [QuotedCandidate(candidate, most(candidate.terms, seconds=seconds)) for candidate in candidates]
+    if tightest is not None:
+        exclusions += [_over(each, tightest) for each in quoted if each.most > tightest.left]
+        quoted = [each for each in quoted if each.most <= tightest.left]
     if request.cache.mode is CacheMode.USE and await _kept(request, index, screening, services):
         return QuotedQuestion(index, True, quoted, exclusions, NOTHING, NOTHING, None)
     error = None
@@ -65,11 +88,20 @@ async def _quoted(request: SegmentationRequest, index: int, services: Services) 
     return QuotedQuestion(index, False, quoted, exclusions, _most(quoted, route.max_attempts), _likely(quoted), error)
 
 
+def _over(quoted: QuotedCandidate, budget: Budget) -> Exclusion:
+    """Return why a deployment is out that a budget has no room for."""
+    detail = (
+        f"a call can cost {quoted.most.usd} dollars, and the budget {budget.id} of the {budget.scope} {budget.subject} "
+        f"has {budget.left.usd} left"
+    )
+    return Exclusion(quoted.candidate.name, Reason.NO_BUDGET, detail)
+
+
 async def _kept(request: SegmentationRequest, index: int, screening: Screening, services: Services) -> bool:
     """Return whether this gateway or another one has the answer."""
     if not screening.candidates:
         return False
-    digest = question_digest(request.questions[index], request.caller.tenant)
+    digest = question_digest(request.questions[index], scope_of(request.caller))
     return (
         recall(digest, screening, request, services.cache) is not None
         or await recall_shared(digest, screening, request, services.cache) is not None
@@ -84,3 +116,38 @@ def _most(quoted: Sequence[QuotedCandidate], max_attempts: int) -> Money:
 
 def _likely(quoted: Sequence[QuotedCandidate]) -> Money:
     return quoted[0].most if quoted else NOTHING
+
+
+def digest_of(request: SegmentationRequest) -> str:
+    """Return the name of what is asked, as quotes know it."""
+    scope = scope_of(request.caller)
+    questions = [question_digest(question, scope) for question in request.questions]
+    return quoted_digest(questions, request.route, request.cache.mode, request.fit)
+
+
+def terms_of(request: SegmentationRequest, quoted: Sequence[QuotedQuestion], *, expires_at: int) -> QuoteTerms:
+    """
+    Return what a quote promises.
+
+    Args:
+        request: what is asked.
+        quoted: what each of its questions costs.
+        expires_at: microseconds since 1970, UTC.
+    """
+    total = Money(sum(each.most.microusd for each in quoted))
+    ceiling = request.route.max_charge
+    return QuoteTerms(
+        tenant=request.caller.tenant,
+        digest=digest_of(request),
+        most=total if ceiling is None else min(total, ceiling),
+        questions=tuple(
+            () if each.kept else tuple(_call(candidate.candidate, candidate.most) for candidate in each.candidates)
+            for each in quoted
+        ),
+        expires_at=expires_at,
+    )
+
+
+def _call(candidate: Candidate, most_of_call: Money) -> QuotedCall:
+    terms: Terms = candidate.terms
+    return QuotedCall(candidate.name, terms.id, Ceiling(terms.each, terms.price.unit, most_of_call))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import pybase64
 
+from gateway.accounting.pricing import Price
+from gateway.accounting.quote_tokens import QuoteTerms
 from gateway.api.problems import attempt_body, problem_body
 from gateway.flow import Services
 from gateway.problems import GatewayError
@@ -16,12 +18,17 @@ from gateway.render.overlay import overlay
 from gateway.request import Answer, AttemptReport, CacheStatus, MaskEncoding, SegmentationRequest
 from gateway.routing.deployments import Offer
 from gateway.routing.health import BreakerState, HealthView
-from providers.contract import Capabilities, Instance, Mask, Money, Picture
+from providers.contract import Capabilities, Instance, Mask, Money, Picture, WorkersBusy
+
+T = TypeVar("T")
 
 Answered = Sequence[Answer | GatewayError]
 
 #: One run takes about as long to write as that many pixels take to be looked at.
 RUN_PIXELS = 8
+
+#: Between two tries for a worker.
+PAUSE_SECONDS = 0.02
 
 FREE = frozenset({CacheStatus.HIT, CacheStatus.JOINED})
 
@@ -90,14 +97,29 @@ async def segmentation_body(
 
 
 def _cost_body(answers: Answered, attempts: Sequence[AttemptReport]) -> dict[str, Any]:
+    """Return the receipt: what is owed for each attempt, what is held back for it, and what the cache saved."""
     total = charged(answers)
-    saved = [a.origin.charge.microusd for a in answers if isinstance(a, Answer) and a.cache in FREE]
+    held = sum(attempt.held.microusd for attempt in attempts)
+    saved = sum(a.origin.charge.microusd for a in answers if isinstance(a, Answer) and a.cache in FREE)
     return {
         "currency": "USD",
         "charged_microusd": total,
         "charged_usd": Money(total).usd,
-        "held_microusd": sum(attempt.held.microusd for attempt in attempts),
-        "saved_microusd": sum(saved),
+        "held_microusd": held,
+        "held_usd": Money(held).usd,
+        "saved_microusd": saved,
+        "saved_usd": Money(saved).usd,
+        "items": [
+            {
+                "attempt_id": attempt.attempt_id,
+                "prompt_index": attempt.prompt_index,
+                "deployment": attempt.deployment,
+                "price_id": attempt.price_id,
+                "charged_microusd": attempt.charge.microusd,
+                "held_microusd": attempt.held.microusd,
+            }
+            for attempt in attempts
+        ],
     }
 
 
@@ -113,9 +135,18 @@ async def _rendered(request: SegmentationRequest, answers: Answered, services: S
     # Runs are at hand, a matter of microseconds unless they are many; a PNG or a polygon goes through every pixel.
     runs = sum(instance.mask.runs.size for _, instance in found)
     pixels = RUN_PIXELS * runs if encoding in {MaskEncoding.RLE, MaskEncoding.NONE} else height * width * len(found)
-    return await services.workers.run(
-        lambda: [_instance_body(index, instance, encoding) for index, instance in found], pixels=pixels
+    return await _patiently(
+        services, lambda: [_instance_body(index, instance, encoding) for index, instance in found], pixels=pixels
     )
+
+
+async def _patiently(services: Services, work: Callable[[], T], *, pixels: int) -> T:
+    """Do work on a worker, and wait for a place: what the answer cost is paid already."""
+    while True:
+        try:
+            return await services.workers.run(work, pixels=pixels)
+        except WorkersBusy:
+            await services.sleep(PAUSE_SECONDS)
 
 
 def _instance_body(index: int, instance: Instance, encoding: MaskEncoding) -> dict[str, Any]:
@@ -154,22 +185,30 @@ def _answer_body(index: int, answer: Answer | GatewayError, request_id: str) -> 
 async def _overlay(request: SegmentationRequest, answers: Answered, services: Services) -> str:
     masks = [i.mask for answer in answers if isinstance(answer, Answer) for i in answer.segmentation.instances]
     height, width = request.picture.size
-    return await services.workers.run(
-        lambda: pybase64.b64encode_as_string(overlay(request.picture.data, masks)), pixels=height * width * 10
+    return await _patiently(
+        services,
+        lambda: pybase64.b64encode_as_string(overlay(request.picture.data, masks)),
+        pixels=height * width * 10,
     )
 
 
-def quote_body(request: SegmentationRequest, quoted: Sequence[QuotedQuestion], *, request_id: str) -> dict[str, Any]:
-    """Return a quote."""
-    total = sum(each.most.microusd for each in quoted)
-    if request.route.max_charge is not None:
-        total = min(total, request.route.max_charge.microusd)
+def quote_body(
+    request: SegmentationRequest,
+    quoted: Sequence[QuotedQuestion],
+    terms: QuoteTerms,
+    *,
+    quote_id: str,
+    request_id: str,
+) -> dict[str, Any]:
+    """Return a quote, and the name by which it binds."""
     return {
         "object": "quote",
+        "quote_id": quote_id,
+        "expires_at": terms.expires,
         "image": image_body(request.picture),
         "questions": [_quoted_body(each, request_id) for each in quoted],
-        "most_microusd": total,
-        "most_usd": Money(total).usd,
+        "most_microusd": terms.most.microusd,
+        "most_usd": terms.most.usd,
         "likely_microusd": sum(each.likely.microusd for each in quoted),
     }
 
@@ -184,7 +223,7 @@ def _quoted_body(quoted: QuotedQuestion, request_id: str) -> dict[str, Any]:
                 "provider": each.candidate.offer.deployment.provider,
                 "model": each.candidate.offer.model.name,
                 "region": each.candidate.offer.deployment.region,
-                "price_id": each.candidate.price.id,
+                "price_id": each.candidate.terms.id,
                 "most_microusd": each.most.microusd,
             }
             for each in quoted.candidates
@@ -200,9 +239,8 @@ def _quoted_body(quoted: QuotedQuestion, request_id: str) -> dict[str, Any]:
     return body
 
 
-def deployment_body(offer: Offer, view: HealthView) -> dict[str, Any]:
-    """Return one deployment. Its endpoint and credential are nobody's business."""
-    price = offer.price
+def deployment_body(offer: Offer, price: Price | None, view: HealthView) -> dict[str, Any]:
+    """Return one deployment, with the price that holds now. Its endpoint and credential are nobody's business."""
     return {
         "name": offer.name,
         "provider": offer.deployment.provider,

@@ -8,7 +8,7 @@ here: of the same models that check the body and, for answers, of those that the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -17,7 +17,7 @@ from pydantic.json_schema import models_json_schema
 
 from gateway.api.problems import MEDIA_TYPE, STATUS
 from gateway.api.schema import ProblemShape
-from gateway.intake.body import SegmentationBody
+from gateway.intake.body import Body, SegmentationBody
 
 REFERENCE = "#/components/schemas/{model}"
 
@@ -28,22 +28,13 @@ EXAMPLE = {
 }
 
 
-USAGE_PARAMETERS = {
-    "by": "what to divide by: any of tenant, key, deployment, provider, model, region, day and tag:NAME, with commas",
-    "deployment": "only this one",
-    "tag": "only attempts with this tag, as NAME:VALUE; may be repeated",
-    "since": "ISO date or moment, inclusive; UTC where it names no time zone",
-    "until": "ISO date or moment, exclusive",
-    "format": "json or csv",
-}
-
-
 def describe(
     summary: str,
     answer: type[BaseModel] | None,
     *,
     takes_picture: bool = False,
     query: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """
     Return what a route's decorator needs, so that the document shows its body, its answer and its problems.
@@ -53,15 +44,18 @@ def describe(
         answer: the shape of its 200; None where it is no JSON of ours.
         takes_picture: whether it takes the request of a segmentation.
         query: its query parameters, each with what it means.
+        headers: the request's own headers, likewise.
     """
     extra: dict[str, Any] = {"responses": {"default": _content(MEDIA_TYPE, ProblemShape, "A problem")}}
     if answer is not None:
         extra["responses"]["200"] = _content("application/json", answer, "The answer")
-    if query is not None:
-        extra["parameters"] = [
-            {"name": name, "in": "query", "required": False, "description": text, "schema": {"type": "string"}}
-            for name, text in query.items()
-        ]
+    parameters = [
+        {"name": name, "in": place, "required": False, "description": text, "schema": {"type": "string"}}
+        for place, named in (("query", query), ("header", headers))
+        for name, text in (named or {}).items()
+    ]
+    if parameters:
+        extra["parameters"] = parameters
     if takes_picture:
         extra["requestBody"] = {
             "required": True,
@@ -99,7 +93,7 @@ def _document(app: FastAPI, models: Sequence[type[BaseModel]]) -> dict[str, Any]
         title=app.title, version=app.version, description=app.description, summary=app.summary, routes=app.routes
     )
     _, shapes = models_json_schema(
-        [(SegmentationBody, "validation"), *((model, "serialization") for model in models)],
+        [(SegmentationBody, "validation"), *((model, _mode(model)) for model in models)],
         ref_template=REFERENCE,
     )
     components = document.setdefault("components", {})
@@ -109,6 +103,11 @@ def _document(app: FastAPI, models: Sequence[type[BaseModel]]) -> dict[str, Any]
     shape = components["schemas"]["ProblemShape"]["properties"]
     shape["code"]["enum"] = sorted({problem.code for problem in STATUS})
     return document
+
+
+def _mode(model: type[BaseModel]) -> Literal["validation", "serialization"]:
+    """Return which of its two shapes is written down: what is taken, or what is given."""
+    return "validation" if issubclass(model, Body) else "serialization"
 
 
 def _reference(model: type[BaseModel]) -> dict[str, str]:

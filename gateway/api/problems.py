@@ -11,8 +11,13 @@ from typing import Any
 
 from gateway.problems import (
     AllDeploymentsUnavailable,
+    BudgetExceeded,
+    Conflict,
     DeadlineExceeded,
+    Forbidden,
     GatewayError,
+    IdempotencyConflict,
+    IdempotencyMismatch,
     ImageForbidden,
     ImageTooLarge,
     ImageUnreachable,
@@ -27,6 +32,7 @@ from gateway.problems import (
     Overloaded,
     PromptTooLong,
     ProviderFailure,
+    RateLimited,
     Unauthenticated,
     UnsupportedCapability,
     UnsupportedContentType,
@@ -50,9 +56,15 @@ STATUS: dict[type[GatewayError], tuple[int, str]] = {
     UnsupportedCapability: (422, "No deployment takes this kind of prompt"),
     NoDeployment: (422, "No deployment can answer"),
     Unauthenticated: (401, "A valid key is needed"),
+    Forbidden: (403, "The key does not allow this"),
+    BudgetExceeded: (402, "The budget is used up"),
+    RateLimited: (429, "Too many requests"),
+    IdempotencyConflict: (409, "The Idempotency-Key is taken"),
+    IdempotencyMismatch: (422, "The Idempotency-Key stands for another request"),
+    Conflict: (409, "Something stands in its way"),
     NotFound: (404, "There is no such thing here"),
     MethodNotAllowed: (405, "This path does not take this method"),
-    Overloaded: (503, "Too much at once"),
+    Overloaded: (429, "Too much at once"),
     ProviderFailure: (502, "The provider failed"),
     AllDeploymentsUnavailable: (503, "No deployment is available"),
     LedgerDown: (503, "Spending cannot be recorded"),
@@ -91,7 +103,7 @@ def problem_headers(problem: GatewayError) -> dict[str, str]:
     headers = {}
     if problem.retry_after_seconds is not None:
         headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after_seconds)))
-    elif status_of(problem) == 503:
+    elif status_of(problem) in {429, 503}:
         headers["Retry-After"] = "1"
     if isinstance(problem, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="maskgate"'

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
-from gateway.admission import Gate
+from gateway.accounting.budget_words import WARNING_HEADER
+from gateway.accounting.budgets import Budgets
+from gateway.accounting.quote_tokens import QuoteTokens
+from gateway.admission import Gate, Limits
+from gateway.admission.idempotency import HEADER, idempotency_key
 from gateway.api.answers import Answered, attempts_of, charged, deployment_body, quote_body, segmentation_body
-from gateway.api.documents import USAGE_PARAMETERS, describe
+from gateway.api.documents import describe
+from gateway.api.once import Keyed, Once, fingerprint_of
 from gateway.api.reading import read_request
 from gateway.api.schema import DeploymentsShape, QuoteShape, ReadyShape, SegmentationShape, UsageShape
 from gateway.api.trace import Trace, trace_of
-from gateway.api.usage import read_usage_query, usage_body, usage_csv, wants_csv
+from gateway.api.usage import PARAMETERS, read_usage_query, usage_body, usage_csv, wants_csv
 from gateway.flow import Services, answer_all, open_deployments
+from gateway.intake.access import require
+from gateway.intake.body import SegmentationBody
 from gateway.intake.callers import Callers, Peer
 from gateway.intake.normalize import normalize
-from gateway.intake.picture import PictureLimits, bring_picture
+from gateway.intake.picture import PictureLimits, PictureSource, bring_picture
 from gateway.problems import GatewayError
-from gateway.quoting import quote
-from gateway.request import Answer, Caller, SegmentationRequest
+from gateway.quoting import digest_of, quote, terms_of
+from gateway.request import Answer, Caller, Scope, SegmentationRequest
 from providers.contract import Deadline, Fetcher
 
 
@@ -36,6 +43,12 @@ class House:
     services: Services
     callers: Callers
     gate: Gate
+    limits: Limits
+    once: Once
+    quotes: QuoteTokens
+    quote_seconds: float
+    """How long a quote binds."""
+    budgets: Budgets
     fetcher: Fetcher
     fetch_seconds: float
     picture_limits: PictureLimits
@@ -52,6 +65,8 @@ class PlainRoute(APIRoute):
 
 router = APIRouter(route_class=PlainRoute)
 
+MICROS = 1_000_000
+
 #: No shared cache on the way may keep what one tenant paid for.
 PRIVATE = {"Cache-Control": "private, no-store"}
 
@@ -62,22 +77,56 @@ def house_of(request: Request) -> House:
     return house
 
 
-@router.post("/v1/segmentations", **describe("Segment one picture", SegmentationShape, takes_picture=True))
+IDEMPOTENT = {
+    HEADER: "1 to 255 visible ASCII characters, quoted or bare: of all requests of a tenant with one key, one is worked"
+    " on, and the others get its answer to the byte, for 24 hours unless the operator says otherwise"
+}
+
+
+@router.post(
+    "/v1/segmentations", **describe("Segment one picture", SegmentationShape, takes_picture=True, headers=IDEMPOTENT)
+)
 async def segment(request: Request) -> Response:
     """Answer every prompt about one picture, from the cache or from the best deployment, until the deadline."""
     house, trace = house_of(request), trace_of(request)
+    started = house.services.clock()
+    caller = await caller_of(request, Scope.SEGMENT)
+    async with house.limits.admit(caller, trace.headers):
+        key = idempotency_key(request.headers.getlist(HEADER))
+        asked = await _read(request, caller, house, trace)
+        if key is None:
+            return await _segmented(asked, house, trace, started)
+        body, source, workers = asked.body, asked.source, house.services.workers
+        print_ = await fingerprint_of(request.method, request.url.path, body, source, workers)
+        keyed = Keyed(caller.tenant, key, print_, asked.answer_id, asked.deadline)
+        return await house.once.answer(keyed, trace, lambda: _segmented(asked, house, trace, started))
+
+
+async def _segmented(asked: _Asked, house: House, trace: Trace, started: float) -> Response:
+    """Bring the picture, answer, and write the answer."""
     clock = house.services.clock
-    started = clock()
-    asked, fetch_ms = await _asked(request, house, trace)
-    answers = await answer_all(asked, house.services)
+    request, fetch_ms = await _with_picture(asked, house)
+    promised = None
+    if asked.body.quote_id is not None:
+        now = round(house.services.wall() * MICROS)
+        caller = asked.caller
+        promised = house.quotes.open(asked.body.quote_id, tenant=caller.tenant, digest=digest_of(request), now=now)
+        ceiling = request.route.max_charge
+        ceiling = promised.most if ceiling is None else min(ceiling, promised.most)
+        request = replace(request, route=replace(request.route, max_charge=ceiling))
+    answers = await answer_all(request, house.services, promised)
+    attempts = attempts_of(answers)
     trace.charged_microusd = charged(answers)
-    trace.deployments = [attempt.deployment for attempt in attempts_of(answers)]
+    trace.deployments = [attempt.deployment for attempt in attempts]
+    warnings = dict.fromkeys(each for attempt in attempts for each in attempt.budget_warnings)
+    if warnings:
+        trace.headers[WARNING_HEADER] = ", ".join(warnings)
     problem = _failed(answers)
     if problem is not None:
         trace.outcome = problem.code
         raise problem
     body = await segmentation_body(
-        asked,
+        request,
         answers,
         house.services,
         request_id=trace.request_id,
@@ -91,30 +140,41 @@ async def segment(request: Request) -> Response:
 async def quote_request(request: Request) -> Response:
     """Say what a request would cost, by which deployments, in which order, and why the others are out."""
     house, trace = house_of(request), trace_of(request)
-    asked, _ = await _asked(request, house, trace)
-    return _json(quote_body(asked, await quote(asked, house.services), request_id=trace.request_id))
+    caller = await caller_of(request, Scope.SEGMENT)
+    async with house.limits.admit(caller, trace.headers):
+        asked, _ = await _with_picture(await _read(request, caller, house, trace), house)
+        budgets = await house.budgets.of_caller(caller.tenant, caller.key_id, asked.tags)
+        quoted = await quote(asked, house.services, budgets)
+        expires_at = round((house.services.wall() + house.quote_seconds) * MICROS)
+        terms = terms_of(asked, quoted, expires_at=expires_at)
+        return _json(quote_body(asked, quoted, terms, quote_id=house.quotes.seal(terms), request_id=trace.request_id))
 
 
 @router.get("/v1/deployments", **describe("List the deployments", DeploymentsShape))
 async def list_deployments(request: Request) -> Response:
     """List every deployment with its capabilities, limits, price and health."""
     house = house_of(request)
-    await _caller(request, house, trace_of(request))
-    views = house.services.health.views()
-    listed = [deployment_body(offer, views[offer.name]) for offer in house.services.offers]
+    services = house.services
+    await caller_of(request)
+    views, now = services.health.views(), round(services.wall() * MICROS)
+    listed = [
+        deployment_body(offer, services.prices.price_at(offer.name, now), views[offer.name])
+        for offer in services.offers
+    ]
     return _json({"object": "list", "deployments": listed})
 
 
-@router.get("/v1/usage", **describe("Add up what was spent", UsageShape, query=USAGE_PARAMETERS))
+@router.get("/v1/usage", **describe("Add up what was spent", UsageShape, query=PARAMETERS))
 async def report_usage(request: Request) -> Response:
     """Add up the caller's own spending: attempts and micro-dollars, settled, held, open and released."""
     house = house_of(request)
-    caller = await _caller(request, house, trace_of(request))
+    caller = await caller_of(request)
     query = read_usage_query(request.query_params, caller)
     as_csv = wants_csv(request.query_params, request.headers.get("accept", ""))
     report = await house.services.ledger.usage(query)
     if as_csv:
-        return Response(usage_csv(report), media_type="text/csv; charset=utf-8", headers=PRIVATE)
+        lines = usage_csv(report, query, house.services.ledger.usage)
+        return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=PRIVATE)
     return _json(usage_body(report))
 
 
@@ -130,7 +190,10 @@ async def ready(request: Request) -> Response:
     services = house_of(request).services
     ledger = await services.ledger.ready()
     closed = set(open_deployments(services))
-    able = sum(offer.price is not None and offer.name not in closed for offer in services.offers)
+    now = round(services.wall() * MICROS)
+    able = sum(
+        services.prices.price_at(offer.name, now) is not None and offer.name not in closed for offer in services.offers
+    )
     status = "ready" if ledger and able else "not_ready"
     shared = services.cache.shared
     body = {
@@ -160,31 +223,61 @@ async def metrics(request: Request) -> Response:
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-async def _asked(request: Request, house: House, trace: Trace) -> tuple[SegmentationRequest, int]:
-    """Bring a request in: who asks, what, about which picture. Nothing is spent before this is done."""
-    clock = house.services.clock
-    caller = await _caller(request, house, trace)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request that was read and checked, but for its picture."""
+
+    caller: Caller
+    body: SegmentationBody
+    source: PictureSource
+    deadline: Deadline
+    answer_id: str
+
+
+async def _read(request: Request, caller: Caller, house: House, trace: Trace) -> _Asked:
+    """Read what is asked. Nothing is fetched or spent yet."""
     body, source = await read_request(
         request, max_picture_bytes=house.picture_limits.max_bytes, workers=house.services.workers
     )
-    deadline = Deadline.after(body.route.deadline_seconds, clock)
+    trace.answer_id = house.services.new_id("seg")
+    deadline = Deadline.after(body.route.deadline_seconds, house.services.clock)
+    return _Asked(caller, body, source, deadline, trace.answer_id)
+
+
+async def _with_picture(asked: _Asked, house: House) -> tuple[SegmentationRequest, int]:
+    """Bring the picture, and check what is asked about it; return how many milliseconds bringing it took, too."""
+    clock = house.services.clock
     started = clock()
     picture = await bring_picture(
-        source,
+        asked.source,
         fetcher=house.fetcher,
         workers=house.services.workers,
         limits=house.picture_limits,
-        deadline=deadline.sooner(house.fetch_seconds),
+        deadline=asked.deadline.sooner(house.fetch_seconds),
     )
     fetch_ms = round((clock() - started) * 1000)
-    trace.answer_id = house.services.new_id("seg")
-    return normalize(body, picture, request_id=trace.answer_id, caller=caller, deadline=deadline), fetch_ms
+    request = normalize(asked.body, picture, request_id=asked.answer_id, caller=asked.caller, deadline=asked.deadline)
+    return request, fetch_ms
 
 
-async def _caller(request: Request, house: House, trace: Trace) -> Caller:
+async def caller_of(request: Request, scope: Scope | None = None) -> Caller:
+    """
+    Return who asks, and note it for the log.
+
+    Args:
+        request: any.
+        scope: what the key has to allow; None where any good key will do.
+
+    Raises:
+        Unauthenticated: no key where one is needed, or one that is good for nothing.
+        Forbidden: a key without the scope.
+    """
     address = request.client.host if request.client is not None else None
-    caller = await house.callers.identify(Peer(address, request.headers))
+    caller = await house_of(request).callers.identify(Peer(address, request.headers))
+    trace = trace_of(request)
     trace.tenant, trace.key_id = caller.tenant, caller.key_id
+    if scope is not None:
+        require(caller, scope)
     return caller
 
 

@@ -116,6 +116,17 @@ class AnswerShape(Shape):
     error: ProblemShape | None = None
 
 
+class CostItemShape(Shape):
+    """What one attempt costs its tenant; `GET /v1/ledger?attempt_id=…` has its entries."""
+
+    attempt_id: str
+    prompt_index: int
+    deployment: str
+    price_id: str = Field(description="the terms that were in force")
+    charged_microusd: int
+    held_microusd: int
+
+
 class CostShape(Shape):
     """What the request costs its tenant."""
 
@@ -123,7 +134,10 @@ class CostShape(Shape):
     charged_microusd: int
     charged_usd: str
     held_microusd: int = Field(description="kept back until it is known whether a provider bills an unanswered call")
+    held_usd: str
     saved_microusd: int = Field(description="what the cache saved")
+    saved_usd: str
+    items: list[CostItemShape] = Field(description="the same, for each attempt")
 
 
 class TimingShape(Shape):
@@ -185,6 +199,8 @@ class QuoteShape(Shape):
     """What a request would cost. Nothing is spent by asking."""
 
     object: Literal["quote"]
+    quote_id: str = Field(description="sent back with an equal request while it holds, it binds: no more is charged")
+    expires_at: str
     image: ImageShape
     questions: list[QuotedShape]
     most_microusd: int
@@ -281,7 +297,8 @@ class UsageShape(Shape):
     object: Literal["usage"]
     currency: Literal["USD"]
     lines: list[UsageLineShape]
-    total: TallyShape
+    total: TallyShape = Field(description="of all pages together")
+    next_cursor: str | None
 
 
 class ReadyShape(Shape):

@@ -18,8 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.accounting import LedgerUnavailable
 from gateway.admission import Gate
+from gateway.api.ports import misplaced
 from gateway.api.problems import MEDIA_TYPE, problem_body, problem_headers, status_of
-from gateway.problems import GatewayError, InternalError, LedgerDown, Overloaded
+from gateway.problems import GatewayError, InternalError, LedgerDown, NotFound, Overloaded
 from gateway.telemetry.metrics import Metrics
 from providers.contract import Clock, WorkersBusy
 
@@ -48,6 +49,8 @@ class Trace:
     key_id: str | None = None
     charged_microusd: int = 0
     deployments: list[str] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    """What the answer carries beside its own headers, whether it is a good one or a problem."""
 
 
 def trace_of(request: Request) -> Trace:
@@ -74,6 +77,7 @@ class Surroundings:
         log: Any,
         clock: Clock,
         new_id: Callable[[str], str],
+        admin_port: int | None,
         direct: Mapping[tuple[str, str], Endpoint],
     ) -> None:
         """
@@ -86,6 +90,7 @@ class Surroundings:
             log: gets one line for each.
             clock: monotonic seconds.
             new_id: makes an id with that prefix.
+            admin_port: where alone the admin routes are answered; None where they are on every port.
             direct: endpoints by method and path that are called from here: matching a path known to the letter in the
                 framework's routers and layers costs as much as a tenth of a whole answer.
         """
@@ -95,6 +100,7 @@ class Surroundings:
         self._log = log
         self._clock = clock
         self._new_id = new_id
+        self._admin_port = admin_port
         self._direct = direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,7 +117,9 @@ class Surroundings:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", trace.request_id.encode())]
+                more = [(name.lower().encode(), value.encode("latin-1")) for name, value in trace.headers.items()]
+                own = (b"x-request-id", trace.request_id.encode())
+                message["headers"] = [*message.get("headers", ()), *more, own]
             await send(message)
 
         try:
@@ -131,6 +139,8 @@ class Surroundings:
             self._note(scope, trace, status, self._clock() - started)
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if misplaced(scope, self._admin_port):
+            raise NotFound("this path is not answered on this port")
         if scope["path"] in ALWAYS_OPEN:
             await self._app(scope, receive, send)
             return

@@ -6,10 +6,14 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.budgets import budgets
 from gateway.cli.config import config
+from gateway.cli.db import db
 from gateway.cli.demo import demo
 from gateway.cli.deployments import deployments
 from gateway.cli.failures import EXIT_CODES, Commands
+from gateway.cli.keys import keys
+from gateway.cli.ledger import ledger
 from gateway.cli.openapi import openapi
 from gateway.cli.quote import quote
 from gateway.cli.sandbox import sandbox
@@ -28,7 +32,8 @@ app = typer.Typer(
 
 for command in (serve, sandbox, demo, segment, quote, usage, deployments, openapi):
     app.command()(command)
-app.add_typer(config, name="config")
+for name, group in (("keys", keys), ("budgets", budgets), ("ledger", ledger), ("db", db), ("config", config)):
+    app.add_typer(group, name=name)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the shape of typer's callbacks

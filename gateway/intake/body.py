@@ -194,6 +194,11 @@ class SegmentationBody(Body):
     output: OutputBody = OutputBody()
     route: RouteBody = RouteBody()
     cache: CacheBody = CacheBody()
+    quote_id: Annotated[str, StringConstraints(min_length=1, max_length=16_384)] | None = Field(
+        default=None,
+        description="the `quote_id` of a quote for an equal request: it never costs more than that said. The deadline "
+        "and `max_charge_usd` may differ",
+    )
     tags: Tags = {}
     metadata: Annotated[dict[str, Any], Field(max_length=64)] = Field(default={}, description="echoed in the answer")
 

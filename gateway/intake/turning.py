@@ -24,7 +24,7 @@ from gateway.problems import InvalidImage
 UPRIGHT: Final = 1
 
 #: What brings each EXIF orientation upright. Source: https://www.cipa.jp/std/documents/e/DC-008-2012_E.pdf (4.6.4)
-_TURNS: Final = {
+TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -78,7 +78,7 @@ def turned(image: Image.Image, data: bytes, orientation: int, *, large_pixels: i
 def _turned_small(image: Image.Image, orientation: int) -> bytes:
     target = io.BytesIO()
     colours = image.info.get("icc_profile") or b""
-    upright = image.transpose(_TURNS[orientation])
+    upright = image.transpose(TURNS[orientation])
     if image.format == "PNG":
         upright.save(target, "PNG", compress_level=3, exif=b"")
     elif image.format == "WEBP":

@@ -1,22 +1,19 @@
-"""The table of deployments as the router sees them."""
+"""The table of deployments as the router sees them. What they cost is in the price book: it changes with time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.accounting.pricing import Price
 from providers.contract import Deployment, Model
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A deployment with its model, its price and its place in the operator's order."""
+    """A deployment with its model and its place in the operator's order."""
 
     deployment: Deployment
     model: Model
-    price: Price | None
-    """None: it takes no traffic, since what it costs is not known."""
     priority: int
     """Lower is asked first under `priority`, and breaks ties under the other strategies."""
 

@@ -1,5 +1,5 @@
 """
-Capabilities, wishes, limits, price and health → candidates in order, and why the others are out (pure).
+Capabilities, policy, wishes, limits, price and health → candidates in order, and why the others are out (pure).
 
 Two steps, since a cached answer needs the first and not the second: `screen` says which deployments could answer this
 question at all; `rank` says which of them may be asked now, and in which order.
@@ -7,14 +7,22 @@ question at all; `rank` says which of them may be asked now, and in which order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gateway.accounting.pricing import Price, most
+from gateway.accounting.pricing import Terms, most
 from gateway.fitting.plan import CannotFit, Plan, outside, plan_for
-from gateway.problems import AllDeploymentsUnavailable, GatewayError, NoDeployment, PromptTooLong, UnsupportedCapability
-from gateway.request import Fit, Route, Strategy
+from gateway.problems import (
+    AllDeploymentsUnavailable,
+    BudgetExceeded,
+    Forbidden,
+    GatewayError,
+    NoDeployment,
+    PromptTooLong,
+    UnsupportedCapability,
+)
+from gateway.request import UNRESTRICTED, Fit, Route, Strategy, TenantPolicy
 from gateway.routing.deployments import Catalogue, Offer
 from gateway.routing.health import BreakerState, HealthView
 from providers.contract import (
@@ -31,11 +39,13 @@ class Reason(StrEnum):
     """Why a deployment is out."""
 
     NOT_WANTED = "not_wanted"
+    NOT_ALLOWED = "not_allowed"
     UNSUPPORTED = "unsupported_capability"
     PROMPT_TOO_LONG = "prompt_too_long"
     LIMITS = "picture_outside_limits"
     NO_PRICE = "no_price"
     TOO_DEAR = "above_max_charge"
+    NO_BUDGET = "budget_exceeded"
     UNAVAILABLE = "unavailable"
 
 
@@ -51,10 +61,10 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A deployment that could answer, with the price it is reserved and settled by."""
+    """A deployment that could answer, with the terms that it is reserved and settled by."""
 
     offer: Offer
-    price: Price
+    terms: Terms
     plan: Plan | None = None
     """What has to be done with the picture first; None where it can go as it is."""
 
@@ -72,7 +82,19 @@ class Screening:
     exclusions: tuple[Exclusion, ...]
 
 
-def screen(question: Question, route: Route, offers: Sequence[Offer], fit: Fit = Fit.AUTO) -> Screening:
+TermsOf = Callable[[str], Terms | None]
+"""Says what a deployment costs the tenant now; None where that is not known, so that it takes no traffic."""
+
+
+def screen(
+    question: Question,
+    route: Route,
+    offers: Sequence[Offer],
+    terms_of: TermsOf,
+    *,
+    fit: Fit = Fit.AUTO,
+    policy: TenantPolicy = UNRESTRICTED,
+) -> Screening:
     """
     Sort out the deployments that could not answer *question* even in the best of health.
 
@@ -80,20 +102,22 @@ def screen(question: Question, route: Route, offers: Sequence[Offer], fit: Fit =
         question: what is asked, about which picture.
         route: the caller's wishes.
         offers: every deployment.
+        terms_of: what each costs.
         fit: whether one stays in for which the picture has to be made to fit first.
+        policy: what the operator allows the tenant.
     """
     candidates: list[Candidate] = []
     exclusions: list[Exclusion] = []
     for offer in offers:
-        found = _excluded(question, route, offer)
+        found = _excluded(question, route, offer, policy)
         if found is not None:
             exclusions.append(Exclusion(offer.name, *found))
-        elif offer.price is None:
+        elif (terms := terms_of(offer.name)) is None:
             exclusions.append(
                 Exclusion(
                     offer.name,
                     Reason.NO_PRICE,
-                    "it has no price; give it one in the configuration to let it take traffic",
+                    "it has no price now; give it one in the configuration to let it take traffic",
                 )
             )
         else:
@@ -102,12 +126,17 @@ def screen(question: Question, route: Route, offers: Sequence[Offer], fit: Fit =
             except CannotFit as reason:
                 exclusions.append(Exclusion(offer.name, Reason.LIMITS, str(reason)))
             else:
-                candidates.append(Candidate(offer, offer.price, plan))
+                candidates.append(Candidate(offer, terms, plan))
     return Screening(tuple(candidates), tuple(exclusions))
 
 
 def rank(
-    screening: Screening, route: Route, health: Mapping[str, HealthView], *, seconds: float
+    screening: Screening,
+    route: Route,
+    health: Mapping[str, HealthView],
+    *,
+    seconds: float,
+    order: Sequence[str] | None = None,
 ) -> tuple[list[Candidate], list[Exclusion]]:
     """
     Order the candidates that may be asked now.
@@ -117,6 +146,7 @@ def rank(
         route: the caller's strategy and ceiling.
         health: every deployment's view, by name.
         seconds: the longest that a call may take: bounds what a deployment priced by the second can cost.
+        order: the names of all of them in the order that was promised; None: as the strategy says.
     """
     able: list[Candidate] = []
     exclusions: list[Exclusion] = []
@@ -126,18 +156,20 @@ def rank(
             exclusions.append(
                 Exclusion(candidate.name, Reason.UNAVAILABLE, view.reason or "it is open", view.retry_after_seconds)
             )
-        elif route.max_charge is not None and most(candidate.price, seconds=seconds) > route.max_charge:
-            cost = most(candidate.price, seconds=seconds).usd
+        elif route.max_charge is not None and most(candidate.terms, seconds=seconds) > route.max_charge:
+            cost = most(candidate.terms, seconds=seconds).usd
             exclusions.append(Exclusion(candidate.name, Reason.TOO_DEAR, f"a call can cost {cost} dollars"))
         else:
             able.append(candidate)
+    if order is not None:
+        return sorted(able, key=lambda candidate: order.index(candidate.name)), exclusions
     return sorted(able, key=lambda candidate: _order(candidate, route.strategy, seconds)), exclusions
 
 
 def _order(candidate: Candidate, strategy: Strategy, seconds: float) -> tuple[int, int, int, str]:
     """Return what candidates are sorted by: smaller is asked earlier. For the same money, the picture goes as it is."""
     fitted = int(candidate.plan is not None)
-    priority, cost = candidate.offer.priority, most(candidate.price, seconds=seconds).microusd
+    priority, cost = candidate.offer.priority, most(candidate.terms, seconds=seconds).microusd
     match strategy:
         case Strategy.CHEAPEST:
             return cost, fitted, priority, candidate.name
@@ -155,11 +187,17 @@ def explain(
     offers: Sequence[Offer],
 ) -> GatewayError:
     """Return the problem of a question that no deployment can be asked: the nearest miss decides its code."""
-    wanted = [exclusion for exclusion in exclusions if exclusion.reason is not Reason.NOT_WANTED]
+    wanted = [each for each in exclusions if each.reason not in {Reason.NOT_WANTED, Reason.NOT_ALLOWED}]
     reasons = {exclusion.reason for exclusion in wanted}
     listed = "; ".join(f"{exclusion.deployment}: {exclusion.detail}" for exclusion in wanted)
     if not offers:
         return NoDeployment("no deployment is configured here: its operator has to add one, or a provider's key")
+    if not wanted and any(exclusion.reason is Reason.NOT_ALLOWED for exclusion in exclusions):
+        return Forbidden(
+            "the operator of this gateway does not let this tenant use any deployment that the request leaves in; "
+            "ask for other providers or regions, or have tenants.providers and tenants.regions changed",
+            field="route" if route.restricted else None,
+        )
     if not wanted:
         names = ", ".join(offer.name for offer in offers)
         return NoDeployment(f"route names no deployment that is configured here ({names})", field="route")
@@ -168,6 +206,8 @@ def explain(
         return UnsupportedCapability(
             f"no deployment that may be asked takes {_kind(question.prompt)} prompts. Who could: {who}", field=field
         )
+    if Reason.NO_BUDGET in reasons:
+        return BudgetExceeded(f"no deployment fits into what a budget has left ({listed}); have it raised")
     if Reason.UNAVAILABLE in reasons:
         waits = [exclusion.retry_after_seconds for exclusion in wanted if exclusion.reason is Reason.UNAVAILABLE]
         return AllDeploymentsUnavailable(
@@ -175,7 +215,8 @@ def explain(
         )
     if Reason.TOO_DEAR in reasons:
         return NoDeployment(
-            f"route.max_charge_usd is too low ({listed}); raise it, or leave it out", field="route.max_charge_usd"
+            f"route.max_charge_usd, or the quote, is too low ({listed}); raise it, or leave it out",
+            field="route.max_charge_usd",
         )
     if Reason.LIMITS in reasons:
         return NoDeployment(f"the picture is outside the limits of every deployment ({listed})", field="image")
@@ -184,8 +225,10 @@ def explain(
     return NoDeployment(f"no deployment can answer ({listed})", field="route" if route.restricted else None)
 
 
-def _excluded(question: Question, route: Route, offer: Offer) -> tuple[Reason, str] | None:
+def _excluded(question: Question, route: Route, offer: Offer, policy: TenantPolicy) -> tuple[Reason, str] | None:
     deployment = offer.deployment
+    if not policy.admits(deployment.provider, deployment.region):
+        return Reason.NOT_ALLOWED, "the operator does not let this tenant use its provider or region"
     if not route.admits(deployment.name, deployment.provider, deployment.region):
         return Reason.NOT_WANTED, "the request's route leaves it out"
     capabilities = offer.model.capabilities

@@ -68,6 +68,19 @@ class Metrics:
             ["deployment"],
             registry=self._registry,
         )
+        self._drift_alarm = Gauge(
+            "maskgate_price_drift_alarm",
+            "1 while what a provider reports differs from its list price by more than is tolerated",
+            ["deployment"],
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        )
+        self._budgets = Counter(
+            "maskgate_budgets_passed",
+            "Requests that passed a soft budget or were refused by a hard one, by what it bounds and for how long",
+            ["scope", "period"],
+            registry=self._registry,
+        )
         self._denied = Counter(
             "maskgate_upstream_denied",
             "Calls refused for our account's sake (key, permission, credit): somebody has to act",
@@ -156,6 +169,14 @@ class Metrics:
         """Count the difference between reported and list price."""
         if microusd:
             self._drift.labels(deployment).inc(abs(microusd))
+
+    def drift_alarm(self, deployment: str, *, on: bool) -> None:
+        """Say whether a deployment's provider reports other prices than it publishes."""
+        self._drift_alarm.labels(deployment).set(on)
+
+    def budget(self, scope: str, period: str) -> None:
+        """Count a budget that was passed, or that refused."""
+        self._budgets.labels(scope, period).inc()
 
     def text(
         self, *, open_deployments: Iterable[str], in_flight: int, cache_bytes: int, ledger: dict[str, int]

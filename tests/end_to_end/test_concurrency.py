@@ -179,7 +179,7 @@ async def test_failure_is_shared_and_not_kept(crowd: Caller, busy_house: House, 
 async def test_full_gateway_turns_away_and_stays_alive(
     upstreams: Upstreams, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """Beyond `max_in_flight` a request is a 503 with a Retry-After at once, reserves nothing, and health answers on."""
+    """Beyond `max_in_flight` a request is a 429 with a Retry-After at once, reserves nothing, and health answers on."""
     upstreams.strike("runflow-eu", {"kind": "latency", "seconds": 2})
     image, route = {"url": upstreams.scene("shoes").url}, on("runflow-eu")
     with gateway_running(upstreams.sandbox, tmp_path / "small", changes={"limits": {"max_in_flight": 2}}) as house:
@@ -189,7 +189,7 @@ async def test_full_gateway_turns_away_and_stays_alive(
             for phrase in ("left shoe", "carton")
         ]
         await asyncio.to_thread(until, lambda: house.rows() == 2)
-        refused = await caller.segment({"image": image, "prompt": "right shoe", "route": route}, status=503)
+        refused = await caller.segment({"image": image, "prompt": "right shoe", "route": route}, status=429)
         assert ("overloaded", "1") == (refused.body["code"], refused.headers["Retry-After"])
         await caller.get("/healthz")
         assert 2 == (await caller.metrics())["maskgate_requests_in_flight"]

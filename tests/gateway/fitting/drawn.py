@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from gateway.intake.picture import TURNS, PictureLimits, check_picture
+from gateway.intake.picture import PictureLimits, check_picture
+from gateway.intake.turning import TURNS
 from providers.contract import Bitmap, Limits, Picture
 from tests.gateway.intake.picture_files import exif
 

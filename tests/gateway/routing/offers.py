@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from gateway.accounting import Price
+from gateway.accounting.pricing import Terms
+from gateway.request import UNRESTRICTED, Fit, Route, TenantPolicy
+from gateway.routing import ranking
 from gateway.routing.deployments import Offer
 from gateway.routing.health import BreakerState, HealthView
+from gateway.routing.ranking import Screening
 from providers.contract import (
     Capabilities,
     Deployment,
@@ -36,6 +43,30 @@ def price(name: str, microusd: int, unit: PriceUnit = PriceUnit.SUCCESS) -> Pric
     return Price(name, Money(microusd), unit, "2026-11-01", "the test")
 
 
+@dataclass(frozen=True, slots=True)
+class PricedOffer(Offer):
+    """A deployment with what it costs, which elsewhere stands in the price book."""
+
+    price: Price | None
+
+
+def screen(
+    asked: Question,
+    route: Route,
+    offers: Sequence[PricedOffer],
+    fit: Fit = Fit.AUTO,
+    policy: TenantPolicy = UNRESTRICTED,
+) -> Screening:
+    """Screen deployments that are passed on at cost."""
+    prices = {each.name: each.price for each in offers}
+
+    def terms_of(name: str) -> Terms | None:
+        price = prices[name]
+        return None if price is None else Terms(price)
+
+    return ranking.screen(asked, route, offers, terms_of, fit=fit, policy=policy)
+
+
 def offer(
     name: str,
     microusd: int | None = 5000,
@@ -45,11 +76,11 @@ def offer(
     region: str = "eu",
     priority: int = 1,
     unit: PriceUnit = PriceUnit.SUCCESS,
-) -> Offer:
+) -> PricedOffer:
     """Return a deployment; without micro-dollars it has no price."""
     model = Model("sam-3", "sam3", capabilities)
     deployment = Deployment(name, provider, model.name, region)
-    return Offer(deployment, model, None if microusd is None else price(name, microusd, unit), priority)
+    return PricedOffer(deployment, model, priority, None if microusd is None else price(name, microusd, unit))
 
 
 def limited(**limits: object) -> Capabilities:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from gateway.accounting.pricing import Terms
 from gateway.problems import LedgerDown
 from gateway.routing.failover import NoAnswer, first_answer
 from gateway.routing.ranking import Candidate
@@ -47,7 +48,7 @@ class Attempts:
 
     async def answer(self, *, seconds: float = 30.0, max_attempts: int = 3) -> str:
         """Ask all of them."""
-        candidates = [Candidate(offer(name), price(name, 5000)) for name in self.ends]
+        candidates = [Candidate(offer(name), Terms(price(name, 5000))) for name in self.ends]
         deadline = Deadline.after(seconds, lambda: self.now)
         return await first_answer(candidates, self, deadline=deadline, max_attempts=max_attempts)
 
@@ -151,7 +152,7 @@ async def test_nobody_is_asked_when_the_time_is_over() -> None:
         attempts.now = 31.0
         return await attempts(candidate, deadline)
 
-    candidates = [Candidate(offer(name), price(name, 1)) for name in "ab"]
+    candidates = [Candidate(offer(name), Terms(price(name, 1))) for name in "ab"]
     with pytest.raises(NoAnswer) as ended:
         await first_answer(candidates, overrunning, deadline=Deadline.after(30, lambda: attempts.now), max_attempts=3)
     assert (["a"], late) == (attempts.asked, ended.value.last)

@@ -9,11 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.problems import AllDeploymentsUnavailable, GatewayError, NoDeployment, PromptTooLong, UnsupportedCapability
-from gateway.request import Fit, Route, Strategy
-from gateway.routing.deployments import Offer
+from gateway.problems import (
+    AllDeploymentsUnavailable,
+    Forbidden,
+    GatewayError,
+    NoDeployment,
+    PromptTooLong,
+    UnsupportedCapability,
+)
+from gateway.request import Fit, Route, Strategy, TenantPolicy
 from gateway.routing.health import HealthView
-from gateway.routing.ranking import Exclusion, Reason, explain, rank, screen
+from gateway.routing.ranking import Exclusion, Reason, explain, rank
 from providers.contract import (
     AutomaticPrompt,
     Box,
@@ -30,7 +36,18 @@ from providers.contract import (
     Question,
     TextPrompt,
 )
-from tests.gateway.routing.offers import ALL_KINDS, CLOSED, HALF_OPEN, TEXT_ONLY, limited, offer, opened, question
+from tests.gateway.routing.offers import (
+    ALL_KINDS,
+    CLOSED,
+    HALF_OPEN,
+    TEXT_ONLY,
+    PricedOffer,
+    limited,
+    offer,
+    opened,
+    question,
+    screen,
+)
 
 ANYWHERE = Route()
 BOX = Box(0, 0, 5, 5)
@@ -41,12 +58,12 @@ CATALOGUE = {
 }
 
 
-def out(offers: Sequence[Offer], asked: Question, route: Route = ANYWHERE) -> list[tuple[str, Reason]]:
+def out(offers: Sequence[PricedOffer], asked: Question, route: Route = ANYWHERE) -> list[tuple[str, Reason]]:
     """Return who is screened out, and why."""
     return [(each.deployment, each.reason) for each in screen(asked, route, offers).exclusions]
 
 
-def order(offers: Sequence[Offer], route: Route, views: dict[str, HealthView] | None = None) -> list[str]:
+def order(offers: Sequence[PricedOffer], route: Route, views: dict[str, HealthView] | None = None) -> list[str]:
     """Return who would be asked, in order, with a minute's time."""
     health = {each.name: CLOSED for each in offers} | (views or {})
     return [each.name for each in rank(screen(question(), route, offers), route, health, seconds=60)[0]]
@@ -240,7 +257,7 @@ def test_the_ceiling_s_reason_says_what_a_call_can_cost() -> None:
 
 
 def explained(
-    offers: Sequence[Offer],
+    offers: Sequence[PricedOffer],
     asked: Question,
     route: Route = ANYWHERE,
     *,
@@ -265,7 +282,7 @@ NARROW = offer("narrow", capabilities=PRODIA)
 UNPRICED = offer("unpriced", None)
 AWAY = offer("away", region="us")
 
-EXPLAINED: list[tuple[Sequence[Offer], Question, Route, type[GatewayError], str | None, str]] = [
+EXPLAINED: list[tuple[Sequence[PricedOffer], Question, Route, type[GatewayError], str | None, str]] = [
     ([AWAY], question(), EU, NoDeployment, "route", r"configured here \(away\)"),
     ([], question(), ANYWHERE, NoDeployment, None, "no deployment is configured here"),
     ([], question(), EU, NoDeployment, None, "no deployment is configured here"),
@@ -283,7 +300,12 @@ EXPLAINED: list[tuple[Sequence[Offer], Question, Route, type[GatewayError], str 
 
 @pytest.mark.parametrize(("offers", "asked", "route", "kind", "field", "words"), EXPLAINED)
 def test_the_nearest_miss_decides_what_is_said(
-    offers: Sequence[Offer], asked: Question, route: Route, kind: type[GatewayError], field: str | None, words: str
+    offers: Sequence[PricedOffer],
+    asked: Question,
+    route: Route,
+    kind: type[GatewayError],
+    field: str | None,
+    words: str,
 ) -> None:
     """The problem is the one that the caller could cure most easily, with the field to change."""
     problem = explained(offers, asked, route)
@@ -326,6 +348,38 @@ def test_waiting_is_said_before_paying_more() -> None:
 def test_every_reason_stands_in_a_quote_under_its_name() -> None:
     """The set of reasons is closed, and part of the API."""
     names = (
-        "not_wanted unsupported_capability prompt_too_long picture_outside_limits no_price above_max_charge unavailable"
+        "not_wanted not_allowed unsupported_capability prompt_too_long picture_outside_limits no_price above_max_charge"
+        " budget_exceeded unavailable"
     )
     assert names.split() == [reason.value for reason in Reason]
+
+
+@pytest.mark.parametrize(
+    ("policy", "stays"),
+    [
+        (TenantPolicy(providers=frozenset({"runflow"})), "eu us"),
+        (TenantPolicy(regions=frozenset({"eu"})), "eu prodia"),
+        (TenantPolicy(providers=frozenset({"runflow"}), regions=frozenset({"us"})), "us"),
+        (TenantPolicy(providers=frozenset({"fal"})), ""),
+    ],
+)
+def test_policy_leaves_out_what_the_operator_does_not_allow(policy: TenantPolicy, stays: str) -> None:
+    """Provider and region both have to be allowed; where nothing is left, the caller is told that it is forbidden."""
+    offers = [offer("eu"), offer("us", region="us"), offer("prodia", provider="prodia")]
+    screening = screen(question(), ANYWHERE, offers, policy=policy)
+    assert stays.split() == [each.name for each in screening.candidates]
+    assert {Reason.NOT_ALLOWED} == {each.reason for each in screening.exclusions}
+    if not stays:
+        problem = explain(
+            question(), ANYWHERE, screening.exclusions, catalogue=CATALOGUE, field="prompt", offers=offers
+        )
+        assert isinstance(problem, Forbidden)
+
+
+def test_a_promised_order_goes_before_every_strategy() -> None:
+    """A quote names who is asked in which order, whatever has become cheaper meanwhile."""
+    offers = [offer("a", 5000), offer("b", 4000), offer("c", 3000)]
+    screening = screen(question(), ANYWHERE, offers)
+    health = {each.name: CLOSED for each in offers}
+    ranked, _ = rank(screening, ANYWHERE, health, seconds=60, order=["b", "a", "c"])
+    assert ["b", "a", "c"] == [each.name for each in ranked]

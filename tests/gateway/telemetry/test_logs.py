@@ -53,6 +53,7 @@ async def logged(app: ASGIApp, *, headers: dict[str, str] | None = None, path: s
         log=make_logger(target),
         clock=lambda: 5.0,
         new_id=new_ids(lambda: 1_800_000_000.0),
+        admin_port=None,
         direct={},
     )
     scope = {
