@@ -36,7 +36,7 @@ check: $(VENV)/.tests ## format, lint, types, import contracts, OpenAPI drift, l
 	@$(BIN)/python tests/check_locks.py
 
 bench: $(VENV)/.tests ## measure the gateway beside its rivals; bench-output/bench.json (ARGS="--quick" for a short one)
-	@sh tests/setup_servers.sh nginx wrk
+	@sh tests/setup_servers.sh nginx wrk postgresql
 	@$(BIN)/python tests/benchmarks/run.py $(ARGS)
 
 setup: $(VENV)/.tests ## make .venv with everything for development

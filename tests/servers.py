@@ -128,22 +128,28 @@ class Postgres(Server):
         )
         return self.url(database)
 
+    def drop(self, database: str) -> None:
+        """Drop a database, whoever is still connected to it."""
+        subprocess.run(
+            [
+                *(self.programs / "dropdb", "--force", "--if-exists"),
+                *("-h", "127.0.0.1", "-p", str(self.port), "-U", "maskgate", database),
+            ],
+            check=True,
+            timeout=30,
+        )
+
     def freeze(self) -> None:
         """Stop the server and each of its backends, as a machine that hangs: connections stay, nothing answers."""
-        for pid in self._pids():
-            os.kill(pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let it go on."""
-        for pid in self._pids():
-            os.kill(pid, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
 
     def crash(self) -> None:
         """End the server and each of its backends with SIGKILL, as a power cut does."""
-        pids = self._pids()
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        pids = self._signal(signal.SIGKILL)
         assert self.process is not None
         self.process.wait(timeout=20)
         self.process = None
@@ -152,6 +158,14 @@ class Postgres(Server):
             if time.monotonic() > until:
                 raise RuntimeError(f"PostgreSQL's processes {pids} did not end")
             time.sleep(0.01)
+
+    def _signal(self, number: signal.Signals) -> list[int]:
+        """Send a signal to the main process and to its children; a child may be gone before it is reached."""
+        pids = self._pids()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        return pids
 
     def _pids(self) -> list[int]:
         """Return the main process and its children."""
