@@ -53,9 +53,12 @@ class _Line:
         self._engine = engine
         self._connection: Connection | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._closed = False
 
     async def do(self, work: Work[T]) -> T:
         """Do the work in one transaction on the thread."""
+        if self._closed:  # what came behind the end would still be written, with nobody to hear of it
+            raise LedgerUnavailable("the ledger's database is closed", certain=True)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
 
     def _transact(self, work: Work[T]) -> T:
@@ -80,7 +83,8 @@ class _Line:
             self._connection = None
 
     async def close(self) -> None:
-        """Close the connection on its thread and end the thread."""
+        """Close the connection on its thread and end the thread; what was asked for before is done."""
+        self._closed = True
         await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
         self._thread.shutdown(wait=False)
 
