@@ -305,7 +305,7 @@ async def _build(settings: Settings, ground: Ground, stack: AsyncExitStack) -> H
     remembered = Remembered(ledger.database, ground.wall, ttl_seconds=settings.idempotency.ttl_seconds)
     once = Once(
         remembered,
-        ledger_up=lambda: ledger.journal.down_seconds is None,
+        ledger_up=lambda: ledger.journal.answers,
         new_id=ground.new_id,
         sleep=asyncio.sleep,
         log=ground.log,
@@ -343,7 +343,14 @@ async def _build(settings: Settings, ground: Ground, stack: AsyncExitStack) -> H
     keyless = settings.access.keyless_on_loopback and settings.host in LOOPBACK
     bell = await open_bell(settings.ledger_url, settle=ledger.keys.settle, clock=clock, log=ground.log)
     stack.push_async_callback(bell.close)
-    callers = Callers(ledger.keys, keyless=keyless, clock=clock, bell=bell, allowances=_allowances(settings))
+    callers = Callers(
+        ledger.keys,
+        keyless=keyless,
+        clock=clock,
+        bell=bell,
+        allowances=_allowances(settings),
+        answers=lambda: ledger.journal.answers,
+    )
     stack.push_async_callback(callers.close)
     return House(
         services=services,

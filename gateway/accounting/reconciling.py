@@ -178,17 +178,20 @@ class Reconciler:
         Go round after round, until cancelled.
 
         Args:
-            may: asked before each round whether it is this gateway's to do, such as `Lease.hold`; None: always.
+            may: asked before each round but the first whether it is this gateway's to do, such as `Lease.hold`; None:
+                always. The first is anybody's, since whoever had the lease may just have died with it.
         """
+        first = True
         while True:
             self._ledger.new_hold.clear()  # another gateway's round finds it as well
             try:
-                if may is None or await may():
+                if may is None or await may() or first:
                     await self.round()
                 else:
                     self._patience.clear()
             except LedgerUnavailable as error:
                 self._log.warning("reconciliation_failed", reason=str(error))
+            first = False
             await self._sleep(min(self._cadence.every, 1.0))  # however many holds come, a round a second is enough
             try:
                 async with asyncio.timeout(self._until_next()):

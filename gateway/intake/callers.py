@@ -16,7 +16,7 @@ import asyncio
 import re
 import secrets
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -113,6 +113,7 @@ class Callers:
         clock: Clock,
         bell: KeyBell | None = None,
         allowances: Allowances = EVERYBODY_EVERYTHING,
+        answers: Callable[[], bool] = lambda: True,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         """
@@ -124,8 +125,10 @@ class Callers:
             clock: monotonic seconds.
             bell: tells when keys were changed; without one, every request asks the store.
             allowances: what tenants are allowed beside what stands with the key.
+            answers: whether the database answers, as far as is known: where not, it is not asked.
             sleep: waits between the questions to a database that was gone.
         """
+        self._answers = answers
         self._keys = keys
         self._keyless = allowances.keyless() if keyless else None
         self._clock = clock
@@ -183,7 +186,7 @@ class Callers:
             return self._believe(known, failure)
 
     async def _look_up(self, digest: str, heard: Heard) -> Caller:
-        if self._outage is not None:
+        if self._outage is not None or not self._answers():
             raise LedgerUnavailable("the database that keys are looked up in gives no answer", certain=True)
         at = self._clock()
         settled = self._bell is not None and await self._bell.settled()

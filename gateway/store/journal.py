@@ -29,6 +29,10 @@ BATCH = 512
 #: Entries that may wait at most; beyond this the database is too slow for what is asked.
 QUEUE = 20_000
 
+#: A commit that takes longer is waited for by nobody: a database that hangs would keep every request until it is given
+#: up, which is four times as long.
+LATE_SECONDS = 1.0
+
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
 _WELL = frozenset({Verdict.WRITTEN, Verdict.RESOLVED, Verdict.HELD})
@@ -55,6 +59,7 @@ class Journal:
         clock: Clock,
         sleep: Callable[[float], Awaitable[None]],
         new_writer: Callable[[], str] = name_writer,
+        late_seconds: float = LATE_SECONDS,
     ) -> None:
         """
         Write to a database.
@@ -64,10 +69,12 @@ class Journal:
             clock: monotonic seconds.
             sleep: waits between the offers of what is parked.
             new_writer: names the writer of a chain, unlike any other.
+            late_seconds: how long a commit is waited for; what it brings after that counts all the same.
         """
         self._database = database
         self._clock = clock
         self._sleep = sleep
+        self._late_seconds = late_seconds
         self._offered = Lane(database, new_writer)
         self._offered_again = Lane(database, new_writer)
         self._queue: deque[_Waiting] = deque()
@@ -75,6 +82,7 @@ class Journal:
         self._flushing: asyncio.Task[None] | None = None
         self._recovering: asyncio.Task[None] | None = None
         self._down_since: float | None = None
+        self._late = False
         self._closed = False
         self.transactions = 0
         """Transactions that were committed with entries in them."""
@@ -91,6 +99,11 @@ class Journal:
         """How long the database has been out of reach; None while it answers."""
         return None if self._down_since is None else self._clock() - self._down_since
 
+    @property
+    def answers(self) -> bool:
+        """Whether the database is known neither to be out of reach nor to take too long."""
+        return self._down_since is None and not self._late
+
     async def commit(self, entry: Entry, opening: Entry | None = None) -> Verdict:
         """
         Write an entry; when this returns, it is on disk.
@@ -106,8 +119,8 @@ class Journal:
 
     async def reserve(self, entry: Entry, opening: Entry | None = None) -> Outcome:
         """Write an entry and say how the budgets stand that it was measured by; see `commit` for the rest."""
-        if self._closed or self._down_since is not None:
-            raise LedgerUnavailable("the ledger's database is out of reach", certain=True)
+        if self._closed or not self.answers:
+            raise LedgerUnavailable("the ledger's database does not answer", certain=True)
         if len(self._queue) >= QUEUE:
             raise LedgerUnavailable(f"{QUEUE} entries wait for the ledger's database already", certain=True)
         outcome = await self._offer(Posting(entry, opening), keep=False)
@@ -123,11 +136,14 @@ class Journal:
             opening: as with `commit`.
 
         Returns:
-            The verdict; None where the entry is parked.
+            The verdict; None where the entry is parked, or waited for no longer.
         """
         posting = Posting(entry, opening)
         if self._closed or self._down_since is not None:
             self.park(posting)
+            return None
+        if self._late:
+            self._offer(posting, keep=True)
             return None
         outcome = await self._offer(posting, keep=True)
         return None if outcome is None else outcome.verdict
@@ -171,6 +187,7 @@ class Journal:
         try:
             while self._queue:
                 batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+                doubt = asyncio.get_running_loop().call_later(self._late_seconds, self._doubt, batch)
                 try:
                     outcomes = await self._write([waiting.posting for waiting in batch], self._offered)
                 except LedgerUnavailable as failure:
@@ -179,6 +196,9 @@ class Journal:
                 except BaseException:
                     self._fail(batch, LedgerUnavailable("the journal was stopped", certain=False))
                     raise
+                finally:
+                    doubt.cancel()
+                    self._late = False
                 for waiting, outcome in zip(batch, outcomes, strict=True):
                     if not waiting.outcome.done():
                         waiting.outcome.set_result(outcome)
@@ -217,6 +237,27 @@ class Journal:
             return await self._write(batch[:middle], lane) + await self._write(batch[middle:], lane)
         except LedgerUnavailable as failure:
             raise LedgerUnavailable(str(failure), certain=False) from failure
+
+    def _doubt(self, batch: Sequence[_Waiting]) -> None:
+        """
+        Let everybody go on, since a commit takes too long.
+
+        What is in it may be written yet, and so may what has to be kept behind it; the rest of those who wait are told
+        that nothing of theirs is.
+        """
+        self._late = True
+        _log.warning("the ledger's database has not answered for %s s", self._late_seconds)
+        waiting, self._queue = self._queue, deque(each for each in self._queue if each.keep)
+        for certain, those in ((False, batch), (True, waiting)):
+            for each in those:
+                if each.outcome.done():
+                    continue
+                if each.keep:
+                    each.outcome.set_result(None)
+                else:
+                    each.outcome.set_exception(
+                        LedgerUnavailable("the ledger's database takes too long", certain=certain)
+                    )
 
     def _fail(self, batch: Sequence[_Waiting], failure: LedgerUnavailable) -> None:
         """Tell those of a failed batch, and at once all who wait behind it, of whom nothing was written."""

@@ -41,10 +41,10 @@ def settle(attempt_id: str) -> Entry:
     return ending(attempt_id, Kind.SETTLE, set_aside=5000, amount=4000, cost=4000, upstream_ref="run", at=3)
 
 
-async def open_journal(url: str, *, answer_seconds: float = 1.0) -> Journal:
-    """Open a journal on a database."""
+async def open_journal(url: str, *, answer_seconds: float = 1.0, late_seconds: float = 60.0) -> Journal:
+    """Open a journal on a database; unless told otherwise, it waits for each commit to the end."""
     database = BoundedDatabase(await open_database(url, connect_seconds=answer_seconds), seconds=answer_seconds)
-    return Journal(database, clock=time.monotonic, sleep=asyncio.sleep)
+    return Journal(database, clock=time.monotonic, sleep=asyncio.sleep, late_seconds=late_seconds)
 
 
 async def close(journal: Journal, *, patience_seconds: float = 10.0) -> None:
@@ -147,6 +147,37 @@ async def test_a_locked_file_is_unavailable_and_then_caught_up(tmp_path: Path) -
     await close(journal)
 
 
+async def test_a_late_commit_is_waited_for_by_nobody_and_counts(tmp_path: Path) -> None:
+    """While one takes too long, everybody goes on, reservations fail at once, and what was under way is written."""
+    journal = await open_journal(f"sqlite:///{tmp_path}/ledger.db", answer_seconds=5.0, late_seconds=0.05)
+    await journal.commit(reserve("a"))
+    other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    first = asyncio.ensure_future(journal.commit(reserve("b")))
+    await asyncio.sleep(0)
+    behind = asyncio.ensure_future(journal.commit(reserve("c")))
+    kept = asyncio.ensure_future(journal.keep(settle("a")))
+    failed = await asyncio.gather(first, behind, return_exceptions=True)
+    assert [LedgerUnavailable, LedgerUnavailable] == [type(failure) for failure in failed]
+    assert failed[1].certain  # type: ignore[union-attr]
+    assert await kept is None
+    assert not journal.answers
+    with pytest.raises(LedgerUnavailable, match="does not answer") as refused:
+        await journal.commit(reserve("d"))
+    assert refused.value.certain
+    other.execute("ROLLBACK")
+    other.close()
+    while (task := journal._flushing) is not None:
+        await asyncio.wait({task})
+    assert journal.answers
+    journal._late_seconds = 60
+    assert await journal.commit(reserve("e")) is Verdict.WRITTEN
+    there = set(await written(journal))
+    assert {("a", 0), ("a", 1), ("e", 0)} <= there
+    assert not {("c", 0), ("d", 0)} & there
+    await close(journal)
+
+
 @pytest.mark.needs("postgres")
 @pytest.mark.parametrize("cut", [Cut.BEFORE, Cut.AFTER])
 async def test_a_commit_of_unknown_outcome_is_resolved(proxy: CuttingProxy, own_postgres: Postgres, cut: Cut) -> None:
@@ -203,7 +234,7 @@ async def test_a_server_that_hangs_is_waited_for_once(own_postgres: Postgres) ->
             assert [type(failure) for failure in failed] == [LedgerUnavailable] * 3
             assert await journal.keep(settle("a")) is None
         waiting = journal.commit(reserve("e"))
-        with pytest.raises(LedgerUnavailable, match="out of reach"):
+        with pytest.raises(LedgerUnavailable, match="does not answer"):
             waiting.send(None)  # without one turn of the event loop
     finally:
         own_postgres.thaw()
