@@ -360,7 +360,7 @@ async def test_a_cancelled_call_closes_its_connection(upstream: HttpUpstream) ->
         await gone.wait()
 
 
-async def test_two_hundred_calls_at_once_each_get_their_own_answer(upstream: HttpUpstream) -> None:
+async def test_two_hundred_calls_at_once_each_get_their_own_answer() -> None:
     """Connections are shared one after another, never at a time."""
 
     def make(server: Server) -> Script:
@@ -373,6 +373,8 @@ async def test_two_hundred_calls_at_once_each_get_their_own_answer(upstream: Htt
         return script
 
     async with serving(make) as (server, url):
-        replies = await asyncio.gather(*(send(upstream, url, content=b"%d" % number) for number in range(200)))
+        patient = HttpUpstream(time.monotonic, connect_seconds=60.0, tls=TLS)
+        replies = await asyncio.gather(*(send(patient, url, content=b"%d" % number) for number in range(200)))
+        await patient.close()
         assert [reply.body for reply in replies] == [b"%d" % number for number in range(200)]
         assert server.connections <= 200
