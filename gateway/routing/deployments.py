@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from providers.contract import Deployment, Model
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A deployment with its model and its place in the operator's order."""
+    """
+    A deployment with its model and its place in the operator's order.
+
+    Residency is the deployment's region: a tenant or a request that names regions is served from those alone, and one
+    whose provider names no region counts as `global`, which no other name lets in.
+    """
 
     deployment: Deployment
     model: Model
     priority: int
     """Lower is asked first under `priority`, and breaks ties under the other strategies."""
+    weight: int = 1
+    """Its share of the traffic under `weighted`, beside the others' weights; with 0 it is asked after all others."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """The operator's own words about it; they decide nothing."""
 
     @property
     def name(self) -> str:

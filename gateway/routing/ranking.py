@@ -1,133 +1,33 @@
 """
-Capabilities, policy, wishes, limits, price and health → candidates in order, and why the others are out (pure).
+Health, pace, ceiling and strategy → the candidates that may be asked now, in the order in which they are. Pure.
 
-Two steps, since a cached answer needs the first and not the second: `screen` says which deployments could answer this
-question at all; `rank` says which of them may be asked now, and in which order.
+Whoever another replica has found bad lately comes last, whatever the strategy says: a hint is no proof.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
-from gateway.accounting.pricing import Terms, most
-from gateway.fitting.plan import CannotFit, Plan, outside, plan_for
-from gateway.problems import (
-    AllDeploymentsUnavailable,
-    BudgetExceeded,
-    Forbidden,
-    GatewayError,
-    NoDeployment,
-    PromptTooLong,
-    UnsupportedCapability,
-)
-from gateway.request import UNRESTRICTED, Fit, Route, Strategy, TenantPolicy
-from gateway.routing.deployments import Catalogue, Offer
-from gateway.routing.health import BreakerState, HealthView
-from providers.contract import (
-    Capabilities,
-    ExemplarsPrompt,
-    ObjectPrompt,
-    Prompt,
-    Question,
-    TextPrompt,
-)
+from gateway.accounting.pricing import most
+from gateway.request import Route, Strategy
+from gateway.routing.absence import explain
+from gateway.routing.candidates import Candidate, Exclusion, Reason, Screening
+from gateway.routing.health import BreakerState, Cause, HealthView
+from gateway.routing.latency import UNKNOWN, Pace
+from gateway.routing.scoring import TIMED, Able, best_seconds, scores
+from gateway.routing.screening import covers, screen
 
+__all__ = ["Candidate", "Exclusion", "Reason", "Screening", "covers", "explain", "rank", "screen"]
 
-class Reason(StrEnum):
-    """Why a deployment is out."""
+NOBODY: Mapping[str, Any] = MappingProxyType({})
 
-    NOT_WANTED = "not_wanted"
-    NOT_ALLOWED = "not_allowed"
-    UNSUPPORTED = "unsupported_capability"
-    PROMPT_TOO_LONG = "prompt_too_long"
-    LIMITS = "picture_outside_limits"
-    NO_PRICE = "no_price"
-    TOO_DEAR = "above_max_charge"
-    NO_BUDGET = "budget_exceeded"
-    UNAVAILABLE = "unavailable"
-
-
-@dataclass(frozen=True, slots=True)
-class Exclusion:
-    """A deployment that is out, and why."""
-
-    deployment: str
-    reason: Reason
-    detail: str
-    retry_after_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A deployment that could answer, with the terms that it is reserved and settled by."""
-
-    offer: Offer
-    terms: Terms
-    plan: Plan | None = None
-    """What has to be done with the picture first; None where it can go as it is."""
-
-    @property
-    def name(self) -> str:
-        """The deployment's name."""
-        return self.offer.name
-
-
-@dataclass(frozen=True, slots=True)
-class Screening:
-    """Which deployments could answer a question, and why the others cannot."""
-
-    candidates: tuple[Candidate, ...]
-    exclusions: tuple[Exclusion, ...]
-
-
-TermsOf = Callable[[str], Terms | None]
-"""Says what a deployment costs the tenant now; None where that is not known, so that it takes no traffic."""
-
-
-def screen(
-    question: Question,
-    route: Route,
-    offers: Sequence[Offer],
-    terms_of: TermsOf,
-    *,
-    fit: Fit = Fit.AUTO,
-    policy: TenantPolicy = UNRESTRICTED,
-) -> Screening:
-    """
-    Sort out the deployments that could not answer *question* even in the best of health.
-
-    Args:
-        question: what is asked, about which picture.
-        route: the caller's wishes.
-        offers: every deployment.
-        terms_of: what each costs.
-        fit: whether one stays in for which the picture has to be made to fit first.
-        policy: what the operator allows the tenant.
-    """
-    candidates: list[Candidate] = []
-    exclusions: list[Exclusion] = []
-    for offer in offers:
-        found = _excluded(question, route, offer, policy)
-        if found is not None:
-            exclusions.append(Exclusion(offer.name, *found))
-        elif (terms := terms_of(offer.name)) is None:
-            exclusions.append(
-                Exclusion(
-                    offer.name,
-                    Reason.NO_PRICE,
-                    "it has no price now; give it one in the configuration to let it take traffic",
-                )
-            )
-        else:
-            try:
-                plan = _plan(question, offer, fit)
-            except CannotFit as reason:
-                exclusions.append(Exclusion(offer.name, Reason.LIMITS, str(reason)))
-            else:
-                candidates.append(Candidate(offer, terms, plan))
-    return Screening(tuple(candidates), tuple(exclusions))
+#: The part of the requests that may find out how one does that was not asked for so many seconds.
+EXPLORED_SHARE = 0.05
+STALE_SECONDS = 2.0
 
 
 def rank(
@@ -137,6 +37,9 @@ def rank(
     *,
     seconds: float,
     order: Sequence[str] | None = None,
+    paces: Mapping[str, Pace] = NOBODY,
+    owed: Mapping[str, int] = NOBODY,
+    chance: random.Random | None = None,
 ) -> tuple[list[Candidate], list[Exclusion]]:
     """
     Order the candidates that may be asked now.
@@ -147,141 +50,67 @@ def rank(
         health: every deployment's view, by name.
         seconds: the longest that a call may take: bounds what a deployment priced by the second can cost.
         order: the names of all of them in the order that was promised; None: as the strategy says.
+        paces: how fast deployments were lately, by name; nothing is known of who is not in it.
+        owed: whose turn it is under `weighted`, by name; who is not in it is owed nothing.
+        chance: breaks ties, and decides when to explore; None: ties go by name, and nobody explores.
     """
-    able: list[Candidate] = []
+    able, exclusions = _able(screening, route, health, seconds)
+    if order is not None:
+        return sorted((each[0] for each in able), key=lambda candidate: order.index(candidate.name)), exclusions
+    if len(able) < 2:
+        return [each[0] for each in able], exclusions
+    lot = _zero if chance is None else chance.random
+    ranked = sorted(
+        (view.hinted, score, cost, candidate.plan is not None, candidate.offer.priority, lot(), name, candidate)
+        for (candidate, name, view, cost), score in zip(able, scores(route.strategy, able, paces, owed), strict=True)
+    )
+    candidates = [each[-1] for each in ranked]
+    if chance is not None and route.strategy in TIMED and chance.random() < EXPLORED_SHARE:
+        stale = _stale(able, route.strategy, paces, lowest=ranked[0][1])
+        if stale is not None and stale is not candidates[0]:
+            candidates.remove(stale)
+            candidates.insert(0, replace(stale, explored=True))
+    return candidates, exclusions
+
+
+def _zero() -> float:
+    return 0.0
+
+
+def _able(
+    screening: Screening, route: Route, health: Mapping[str, HealthView], seconds: float
+) -> tuple[list[Able], list[Exclusion]]:
+    """Return who may be asked now, and who may not."""
+    able: list[Able] = []
     exclusions: list[Exclusion] = []
     for candidate in screening.candidates:
-        view = health[candidate.name]
+        name = candidate.offer.deployment.name
+        view, cost = health[name], most(candidate.terms, seconds=seconds)
         if view.state is BreakerState.OPEN:
-            exclusions.append(
-                Exclusion(candidate.name, Reason.UNAVAILABLE, view.reason or "it is open", view.retry_after_seconds)
-            )
-        elif route.max_charge is not None and most(candidate.terms, seconds=seconds) > route.max_charge:
-            cost = most(candidate.terms, seconds=seconds).usd
-            exclusions.append(Exclusion(candidate.name, Reason.TOO_DEAR, f"a call can cost {cost} dollars"))
+            reason = Reason.DRAINED if view.cause is Cause.DRAINED else Reason.UNAVAILABLE
+            exclusions.append(Exclusion(name, reason, view.reason or "it is open", view.retry_after_seconds))
+        elif route.max_charge is not None and cost > route.max_charge:
+            exclusions.append(Exclusion(name, Reason.TOO_DEAR, f"a call can cost {cost.usd} dollars"))
         else:
-            able.append(candidate)
-    if order is not None:
-        return sorted(able, key=lambda candidate: order.index(candidate.name)), exclusions
-    return sorted(able, key=lambda candidate: _order(candidate, route.strategy, seconds)), exclusions
+            able.append((candidate, name, view, cost.microusd))
+    return able, exclusions
 
 
-def _order(candidate: Candidate, strategy: Strategy, seconds: float) -> tuple[int, int, int, str]:
-    """Return what candidates are sorted by: smaller is asked earlier. For the same money, the picture goes as it is."""
-    fitted = int(candidate.plan is not None)
-    priority, cost = candidate.offer.priority, most(candidate.terms, seconds=seconds).microusd
-    match strategy:
-        case Strategy.CHEAPEST:
-            return cost, fitted, priority, candidate.name
-        case Strategy.PRIORITY:
-            return priority, cost, fitted, candidate.name
-
-
-def explain(
-    question: Question,
-    route: Route,
-    exclusions: Sequence[Exclusion],
-    *,
-    catalogue: Catalogue,
-    field: str,
-    offers: Sequence[Offer],
-) -> GatewayError:
-    """Return the problem of a question that no deployment can be asked: the nearest miss decides its code."""
-    wanted = [each for each in exclusions if each.reason not in {Reason.NOT_WANTED, Reason.NOT_ALLOWED}]
-    reasons = {exclusion.reason for exclusion in wanted}
-    listed = "; ".join(f"{exclusion.deployment}: {exclusion.detail}" for exclusion in wanted)
-    if not offers:
-        return NoDeployment("no deployment is configured here: its operator has to add one, or a provider's key")
-    if not wanted and any(exclusion.reason is Reason.NOT_ALLOWED for exclusion in exclusions):
-        return Forbidden(
-            "the operator of this gateway does not let this tenant use any deployment that the request leaves in; "
-            "ask for other providers or regions, or have tenants.providers and tenants.regions changed",
-            field="route" if route.restricted else None,
-        )
-    if not wanted:
-        names = ", ".join(offer.name for offer in offers)
-        return NoDeployment(f"route names no deployment that is configured here ({names})", field="route")
-    if reasons == {Reason.UNSUPPORTED}:
-        who = _who_could(question.prompt, catalogue)
-        return UnsupportedCapability(
-            f"no deployment that may be asked takes {_kind(question.prompt)} prompts. Who could: {who}", field=field
-        )
-    if Reason.NO_BUDGET in reasons:
-        return BudgetExceeded(f"no deployment fits into what a budget has left ({listed}); have it raised")
-    if Reason.UNAVAILABLE in reasons:
-        waits = [exclusion.retry_after_seconds for exclusion in wanted if exclusion.reason is Reason.UNAVAILABLE]
-        return AllDeploymentsUnavailable(
-            f"no deployment can be asked at the moment ({listed})", retry_after_seconds=max(1.0, min(waits))
-        )
-    if Reason.TOO_DEAR in reasons:
-        return NoDeployment(
-            f"route.max_charge_usd, or the quote, is too low ({listed}); raise it, or leave it out",
-            field="route.max_charge_usd",
-        )
-    if Reason.LIMITS in reasons:
-        return NoDeployment(f"the picture is outside the limits of every deployment ({listed})", field="image")
-    if Reason.PROMPT_TOO_LONG in reasons:
-        return PromptTooLong(f"{listed}; shorten the text", field=f"{field}.text" if field != "prompt" else field)
-    return NoDeployment(f"no deployment can answer ({listed})", field="route" if route.restricted else None)
-
-
-def _excluded(question: Question, route: Route, offer: Offer, policy: TenantPolicy) -> tuple[Reason, str] | None:
-    deployment = offer.deployment
-    if not policy.admits(deployment.provider, deployment.region):
-        return Reason.NOT_ALLOWED, "the operator does not let this tenant use its provider or region"
-    if not route.admits(deployment.name, deployment.provider, deployment.region):
-        return Reason.NOT_WANTED, "the request's route leaves it out"
-    capabilities = offer.model.capabilities
-    if not covers(capabilities, question.prompt):
-        return (
-            Reason.UNSUPPORTED,
-            f"its model {offer.model.name} takes no {_kind(question.prompt)} prompts of this form",
-        )
-    longest = capabilities.limits.max_prompt_characters
-    text = question.prompt.text if isinstance(question.prompt, TextPrompt | ExemplarsPrompt) else None
-    if text is not None and longest is not None and len(text) > longest:
-        return Reason.PROMPT_TOO_LONG, f"it takes texts of at most {longest} characters, this one has {len(text)}"
-    return None
-
-
-def _plan(question: Question, offer: Offer, fit: Fit) -> Plan | None:
+def _stale(able: Sequence[Able], strategy: Strategy, paces: Mapping[str, Pace], *, lowest: float) -> Candidate | None:
     """
-    Return what has to be done with the picture; None where it can go as it is.
+    Return who has gone longest without a call and would be first by now, were it as fast as the fastest.
 
-    Raises:
-        CannotFit: it is outside of the model's limits, and cannot or must not be changed.
+    Without this, one that was slow when it was last asked would never be asked again. It costs one call at a time:
+    nobody is explored whom a call is under way to, or was to until a moment ago.
     """
-    limits = offer.model.capabilities.limits
-    reason = outside(question.picture, limits)
-    if reason is None:
-        return None
-    if fit is Fit.STRICT:
-        raise CannotFit(reason)
-    return plan_for(question.picture, limits)
-
-
-def covers(capabilities: Capabilities, prompt: Prompt) -> bool:
-    """Whether a model with these capabilities can be asked this prompt."""
-    if prompt.kind not in capabilities.prompt_kinds:
-        return False
-    if isinstance(prompt, ObjectPrompt):
-        return (capabilities.points or not prompt.points) and (capabilities.boxes or prompt.box is None)
-    return True
-
-
-def _kind(prompt: Prompt) -> str:
-    if not isinstance(prompt, ObjectPrompt):
-        return prompt.kind.value
-    parts = ["points"] * bool(prompt.points) + ["a box"] * (prompt.box is not None)
-    return f"object ({' and '.join(parts)})"
-
-
-def _who_could(prompt: Prompt, catalogue: Catalogue) -> str:
-    """Name every installed provider's models that take such a prompt."""
-    able = dict.fromkeys(  # a model that is sold under two names is named once
-        f"{provider} {model.name}"
-        for provider, models in sorted(catalogue.items())
-        for model in models.values()
-        if covers(model.capabilities, prompt)
-    )
-    return ", ".join(able) if able else "no installed provider"
+    best = Pace(best_seconds(able, paces))
+    hopes = scores(strategy, able, {name: best for _, name, _, _ in able}, NOBODY)
+    stale = [
+        (-idle, name, candidate)
+        for (candidate, name, view, _), hope in zip(able, hopes, strict=True)
+        if (idle := paces.get(name, UNKNOWN).idle_seconds) >= STALE_SECONDS
+        and view.in_flight == 0
+        and not view.hinted
+        and hope <= lowest
+    ]
+    return min(stale)[-1] if stale else None

@@ -19,14 +19,14 @@ sys.path.insert(0, str(ROOT))
 
 from rich.console import Console  # noqa: E402 - the line above lets this file be run by its path
 
-from tests.benchmarks import ledger_pairs, w1_json, w4_mask, w7_one_connection  # noqa: E402 - as above
+from tests.benchmarks import ledger_pairs, ranking_cost, w1_json, w4_mask, w7_one_connection  # noqa: E402 - as above
 from tests.benchmarks.contender import WrongAnswer  # noqa: E402 - as above
 from tests.benchmarks.processes import NotRunnable, require, two_cores  # noqa: E402 - as above
 from tests.benchmarks.stage import Stage, Work  # noqa: E402 - as above
 from tests.benchmarks.table import Row, failed, to_table, write_json  # noqa: E402 - as above
 from tests.benchmarks.wrk import LoadFailed  # noqa: E402 - as above
 
-WORKS = (w1_json.WORK, w4_mask.WORK, w7_one_connection.WORK, ledger_pairs.WORK)
+WORKS = (w1_json.WORK, w4_mask.WORK, w7_one_connection.WORK, ledger_pairs.WORK, ranking_cost.WORK)
 KEPT = ROOT / "bench-output"
 
 log = logging.getLogger("benchmarks")

@@ -17,7 +17,7 @@ class Aim:
 
     value: float
     unit: str = "x"
-    """`x` for a ratio to the other side, `ms` for milliseconds added to it."""
+    """`x` for a ratio to the other side, `ms` for milliseconds added to it, `us` for microseconds of our own."""
     at_most: bool = False
 
     def met_by(self, figure: float) -> bool:

@@ -47,7 +47,7 @@ def price(name: str, microusd: int, unit: PriceUnit = PriceUnit.SUCCESS) -> Pric
 class PricedOffer(Offer):
     """A deployment with what it costs, which elsewhere stands in the price book."""
 
-    price: Price | None
+    price: Price | None = None
 
 
 def screen(
@@ -75,12 +75,14 @@ def offer(
     provider: str = "runflow",
     region: str = "eu",
     priority: int = 1,
+    weight: int = 1,
     unit: PriceUnit = PriceUnit.SUCCESS,
 ) -> PricedOffer:
     """Return a deployment; without micro-dollars it has no price."""
     model = Model("sam-3", "sam3", capabilities)
     deployment = Deployment(name, provider, model.name, region)
-    return PricedOffer(deployment, model, priority, None if microusd is None else price(name, microusd, unit))
+    cost = None if microusd is None else price(name, microusd, unit)
+    return PricedOffer(deployment, model, priority, weight, price=cost)
 
 
 def limited(**limits: object) -> Capabilities:

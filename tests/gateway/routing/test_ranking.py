@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +21,8 @@ from gateway.problems import (
     UnsupportedCapability,
 )
 from gateway.request import Fit, Route, Strategy, TenantPolicy
-from gateway.routing.health import HealthView
+from gateway.routing.health import BreakerState, Cause, HealthView
+from gateway.routing.latency import Pace
 from gateway.routing.ranking import Exclusion, Reason, explain, rank
 from providers.contract import (
     AutomaticPrompt,
@@ -50,6 +54,7 @@ from tests.gateway.routing.offers import (
 )
 
 ANYWHERE = Route()
+OPEN = BreakerState.OPEN
 BOX = Box(0, 0, 5, 5)
 EXEMPLARS = ExemplarsPrompt((ExemplarBox(BOX),), "shoe")
 CATALOGUE = {
@@ -349,7 +354,7 @@ def test_every_reason_stands_in_a_quote_under_its_name() -> None:
     """The set of reasons is closed, and part of the API."""
     names = (
         "not_wanted not_allowed unsupported_capability prompt_too_long picture_outside_limits no_price above_max_charge"
-        " budget_exceeded unavailable"
+        " budget_exceeded unavailable drained"
     )
     assert names.split() == [reason.value for reason in Reason]
 
@@ -383,3 +388,146 @@ def test_a_promised_order_goes_before_every_strategy() -> None:
     health = {each.name: CLOSED for each in offers}
     ranked, _ = rank(screening, ANYWHERE, health, seconds=60, order=["b", "a", "c"])
     assert ["b", "a", "c"] == [each.name for each in ranked]
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_residency_fails_closed(strategy: Strategy) -> None:
+    """Where regions are named, one whose region is not known to be among them is out, under every strategy."""
+    offers = [offer("eu"), offer("us", region="us"), offer("nowhere", region="global")]
+    route, policy = Route(strategy), TenantPolicy(regions=frozenset({"eu"}))
+    for screening in (
+        screen(question(), route, offers, policy=policy),
+        screen(question(), Route(strategy, regions=frozenset({"eu"})), offers),
+    ):
+        ranked, _ = rank(screening, route, {"eu": CLOSED}, seconds=60, chance=random.Random(1))
+        assert ["eu"] == [each.name for each in ranked]
+    nobody = screen(question(), route, offers, policy=TenantPolicy(regions=frozenset()))
+    assert () == nobody.candidates
+
+
+@st.composite
+def landscapes(draw: st.DrawFn) -> tuple[list[PricedOffer], dict[str, HealthView], dict[str, Pace], dict[str, int]]:
+    """Deployments with what is known of them: prices, health, pace, turns."""
+    offers, views, paces, owed = [], {}, {}, {}
+    for index in range(draw(st.integers(0, 8))):
+        name = f"d{index}"
+        offers.append(
+            offer(name, draw(st.integers(0, 5)), priority=draw(st.integers(0, 2)), weight=draw(st.integers(0, 3)))
+        )
+        views[name] = draw(
+            st.sampled_from([CLOSED, HALF_OPEN, opened(5), replace(CLOSED, hinted=True), replace(CLOSED, in_flight=3)])
+        )
+        if draw(st.booleans()):
+            paces[name] = Pace(draw(st.floats(0, 1000)), draw(st.floats(0, 100)))
+        owed[name] = draw(st.integers(-9, 9))
+    return offers, views, paces, owed
+
+
+@given(landscapes(), st.sampled_from(Strategy), st.integers(0, 2**32))
+def test_an_order_is_whole_and_the_seed_decides_it(landscape: Any, strategy: Strategy, seed: int) -> None:
+    """Everybody is in once or out once, and the same seed on the same figures is the same order."""
+    offers, views, paces, owed = landscape
+    route = Route(strategy)
+    screening = screen(question(), route, offers)
+    ranked = [
+        rank(screening, route, views, seconds=60, paces=paces, owed=owed, chance=random.Random(seed)) for _ in range(2)
+    ]
+    assert ranked[0] == ranked[1]
+    candidates, exclusions = ranked[0]
+    names = [each.name for each in candidates] + [each.deployment for each in exclusions]
+    assert sorted(each.name for each in offers) == sorted(names)
+    assert {each.deployment for each in exclusions} == {name for name, view in views.items() if view.state is OPEN}
+
+
+@given(landscapes(), st.integers(0, 2**32))
+def test_the_cheapest_never_ranks_a_dearer_one_first(landscape: Any, seed: int) -> None:
+    """Whatever is known of speed, turns and chance; only another replica's hint goes before money."""
+    offers, views, paces, owed = landscape
+    screening = screen(question(), ANYWHERE, offers)
+    chance = random.Random(seed)
+    candidates, _ = rank(screening, ANYWHERE, views, seconds=60, paces=paces, owed=owed, chance=chance)
+    costs = [(views[each.name].hinted, each.terms.price.usd) for each in candidates]
+    assert sorted(costs) == costs
+
+
+@given(landscapes(), st.sampled_from([Strategy.CHEAPEST, Strategy.PRIORITY, Strategy.WEIGHTED]), st.integers(0, 9))
+def test_strategies_that_ask_for_no_speed_explore_nobody(landscape: Any, strategy: Strategy, seed: int) -> None:
+    """Nobody is asked out of turn where there is nothing to find out."""
+    offers, views, paces, owed = landscape
+    screening = screen(question(), Route(strategy), offers)
+    chance = random.Random(seed)
+    candidates, _ = rank(screening, Route(strategy), views, seconds=60, paces=paces, owed=owed, chance=chance)
+    assert not any(each.explored for each in candidates)
+
+
+def test_chance_breaks_ties_evenly() -> None:
+    """Of three that differ in nothing but their names each is first about as often; without chance names decide."""
+    offers = [offer("a"), offer("b"), offer("c")]
+    screening, views, chance = screen(question(), ANYWHERE, offers), dict.fromkeys("abc", CLOSED), random.Random(5)
+    firsts = Counter(rank(screening, ANYWHERE, views, seconds=60, chance=chance)[0][0].name for _ in range(3000))
+    assert all(900 <= firsts[name] <= 1100 for name in "abc"), firsts
+    assert ["a", "b", "c"] == order(offers, ANYWHERE)
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_who_is_hinted_at_comes_last_and_stays_in(strategy: Strategy) -> None:
+    """Another replica's word puts it behind a dearer, slower one, and no further."""
+    offers = [offer("a", 1), offer("b", 9, priority=9, weight=0)]
+    views = {"a": replace(CLOSED, hinted=True), "b": CLOSED}
+    assert ["b", "a"] == order(offers, Route(strategy), views)
+
+
+class Always(random.Random):
+    """Chance that explores whenever it may."""
+
+    def random(self) -> float:
+        """Return the least there is."""
+        return 0.0
+
+
+def explored(paces: dict[str, Pace], views: dict[str, HealthView], strategy: Strategy = Strategy.FASTEST) -> list[str]:
+    """Return the order of three at one price but "dear", where chance would explore."""
+    offers = [offer("a", 10_000), offer("b", 10_000), offer("dear", 100_000)]
+    health = dict.fromkeys(("a", "b", "dear"), CLOSED) | views
+    screening, route = screen(question(), ANYWHERE, offers), Route(strategy)
+    candidates, _ = rank(screening, route, health, seconds=60, paces=paces, chance=Always())
+    assert [] == [each.name for each in candidates[1:] if each.explored]
+    return [f"{each.name}{'!' * each.explored}" for each in candidates]
+
+
+RECENT, SLOW, SLOWER = Pace(0.2, 0.0), Pace(4.0, 2.0), Pace(5.0, 60.0)
+
+
+def test_who_has_not_been_asked_for_longest_is_explored() -> None:
+    """Of two that were slow when last asked, the one whose last call is longer ago is put first."""
+    assert ["dear!", "a", "b"] == explored({"a": RECENT, "b": SLOW, "dear": SLOWER}, {})
+
+
+@pytest.mark.parametrize(
+    "views", [{"b": replace(CLOSED, in_flight=1)}, {"b": replace(CLOSED, hinted=True)}, {"b": opened(3)}]
+)
+def test_who_is_being_asked_or_is_out_is_not_explored(views: dict[str, HealthView]) -> None:
+    """One call at a time finds out, and no breaker or hint is passed over for it."""
+    for strategy in (Strategy.FASTEST, Strategy.BALANCED):
+        assert "a" == explored({"a": RECENT, "b": SLOW, "dear": RECENT}, views, strategy)[0]
+
+
+def test_who_was_asked_a_moment_ago_is_not_explored() -> None:
+    """What its last call took is news enough."""
+    assert ["a", "b", "dear"] == explored({"a": RECENT, "b": Pace(4.0, 1.9), "dear": Pace(5.0, 1.9)}, {})
+
+
+def test_balanced_explores_nobody_who_would_be_too_dear_at_any_speed() -> None:
+    """Ten times the money for the same seconds is no question for `balanced`; for `fastest` money is none."""
+    paces = {"a": RECENT, "b": RECENT, "dear": SLOWER}
+    assert ["a", "b", "dear"] == explored(paces, {}, Strategy.BALANCED)
+    assert ["dear!", "a", "b"] == explored(paces, {}, Strategy.FASTEST)
+
+
+def test_a_drained_one_is_out_by_name() -> None:
+    """The caller reads that the operator has taken it out, and that waiting may help."""
+    view = replace(opened(60.0, "drained: new cables"), cause=Cause.DRAINED)
+    _, exclusions = rank(screen(question(), ANYWHERE, [offer("a")]), ANYWHERE, {"a": view}, seconds=60)
+    assert [Exclusion("a", Reason.DRAINED, "drained: new cables", 60.0)] == exclusions
+    problem = explained([offer("a")], question(), views={"a": view})
+    assert (AllDeploymentsUnavailable, 60.0) == (type(problem), problem.retry_after_seconds)
