@@ -1,156 +1,256 @@
 """
 What each deployment did lately, and whether it may be asked now.
 
-The breaker is a small state machine over outcomes and a clock:
-
-    closed     asked freely; 5 failures in a row open it, and so does a denial (key, permission, credit) at once
-    open       not asked; for 30 s x the number of times in a row it opened, at most 300 s, plus up to 10 % of chance;
-               after "too many requests" for as long as its `Retry-After` says, or 1 s
-    half open  one probe is asked on real traffic; its success closes, its failure opens again
-
-Source of the figures: Envoy's outlier detection (5 in a row, 30 s x n, at most 300 s), envoyproxy/envoy
-outlier_detection.proto, read 2026-11.
+Health is a breaker (`breaker.py`) with what is known beside it: how many calls are under way, whether the operator has
+drained the deployment, and what another replica found.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
+from gateway.routing.breaker import Breaker, Ticket
+from gateway.routing.health_view import BreakerState, Cause, HealthView, early_views
 from providers.contract import Clock, Outcome, ProviderError
 
-FAILURES_TO_OPEN = 5
-EJECTION_SECONDS = 30.0
-LONGEST_EJECTION_SECONDS = 300.0
-JITTER = 0.1
+__all__ = ["BreakerState", "Call", "Cause", "Change", "Health", "HealthTable", "HealthView", "early_views"]
 
-#: How long a deployment that says "too many" without saying until when is left alone.
-PAUSE_SECONDS = 1.0
-#: What a caller is told to wait while a probe is under way.
-PROBE_SECONDS = 1.0
-
-
-class BreakerState(StrEnum):
-    """The three states."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
+#: What a caller is told to wait for a drained deployment. Nobody knows until when it is: long enough to do no harm.
+DRAINED_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class HealthView:
-    """One deployment's health at a moment, for ranking and for `GET /v1/deployments`."""
+class Change:
+    """A deployment's breaker that opened, stays open for longer, or closed."""
 
-    state: BreakerState
+    deployment: str
+    cause: Cause | None
+    """Why it is open; None: it is closed again."""
     reason: str | None
-    """Why it is not closed."""
-    retry_after_seconds: float
-    """Until it may be asked again; 0 when it may be asked now."""
-    in_flight: int
+    """The same in words."""
+    seconds: float
+    """For how long it is open from now on; 0 when closed."""
 
 
 class Call:
     """One call that the breaker let through; it ends exactly once, in one of three ways."""
 
-    __slots__ = ("_health", "_probe")
+    __slots__ = ("_health", "_ticket")
 
-    def __init__(self, health: Health, *, probe: bool) -> None:
-        """Belong to *health*; a *probe* decides whether it closes again."""
+    def __init__(self, health: Health, ticket: Ticket) -> None:
+        """Belong to *health*; the *ticket* says as what it was let through."""
         self._health = health
-        self._probe = probe
+        self._ticket = ticket
 
-    def succeeded(self) -> None:
-        """Say that it answered."""
-        self._health.end(probe=self._probe, error=None)
+    def succeeded(self, *, seconds: float | None = None) -> None:
+        """Say that it answered, and how long that took; None: not for the breaker to judge by."""
+        self._health.end(self._ticket, None, seconds)
 
     def failed(self, error: ProviderError) -> None:
         """Say how it failed. A refusal is an answer: the request was at fault, not the deployment."""
-        self._health.end(probe=self._probe, error=None if error.outcome is Outcome.REFUSED else error)
+        self._health.end(self._ticket, None if error.outcome is Outcome.REFUSED else error, None)
 
     def abandoned(self) -> None:
         """Take it back: it was cancelled, and says nothing about the deployment."""
-        self._health.abandon(probe=self._probe)
+        self._health.abandon(self._ticket)
 
 
 class Health:
     """The breaker and the counters of one deployment."""
 
-    def __init__(self, clock: Clock, chance: random.Random) -> None:
-        """Start closed."""
+    def __init__(
+        self,
+        clock: Clock,
+        chance: random.Random,
+        *,
+        slow_seconds: float | None = None,
+        tell: Callable[[Cause | None, str | None, float], None] | None = None,
+    ) -> None:
+        """
+        Start closed.
+
+        Args:
+            clock: monotonic seconds.
+            chance: spreads the ends of ejections.
+            slow_seconds: calls that take longer are slow; None: five times as long as usual is.
+            tell: is told of each change of the breaker; see `Change`.
+        """
         self._clock = clock
-        self._chance = chance
-        self._failures = 0
-        self._ejections = 0
-        self._open_until = 0.0
-        self._reason: str | None = None
-        self._probing = False
+        self._breaker = Breaker(clock, chance, slow_seconds=slow_seconds)
+        self._tell = tell
         self._in_flight = 0
+        self._drained: str | None = None
+        self._hinted_until = 0.0
+        self._view: HealthView | None = None
+        self._view_until = 0.0
 
     def view(self) -> HealthView:
-        """Return what the router has to know."""
-        wait = max(0.0, self._open_until - self._clock())
-        if self._reason is None:
-            return HealthView(BreakerState.CLOSED, None, 0.0, self._in_flight)
-        if wait > 0 or self._probing:
-            return HealthView(BreakerState.OPEN, self._reason, wait or PROBE_SECONDS, self._in_flight)
-        return HealthView(BreakerState.HALF_OPEN, self._reason, 0.0, self._in_flight)
+        """Return what the router has to know. While nothing happens to a closed one, that is one look at the clock."""
+        if self._view is not None and self._clock() < self._view_until:
+            return self._view
+        view = self._view = self._look()
+        window = self._breaker.window
+        moment = min(window.changes_at(self._clock()), self._hinted_until if view.hinted else float("inf"))
+        self._view_until = moment if view.state is BreakerState.CLOSED else 0.0
+        return view
 
-    def begin(self) -> Call | None:
-        """Count a call that is about to be made; None when the breaker does not let it through."""
-        state = self.view().state
-        if state is BreakerState.OPEN:
+    def begin(self, *, early: bool = False) -> Call | None:
+        """Count a call that is about to be made; None when it may not be. For *early* ones see `early_views`."""
+        ticket = None if self._drained is not None else self._breaker.admit(early=early)
+        if ticket is None:
             return None
-        probe = state is BreakerState.HALF_OPEN
-        self._probing = self._probing or probe
+        self._view = None
         self._in_flight += 1
-        return Call(self, probe=probe)
+        return Call(self, ticket)
 
-    def end(self, *, probe: bool, error: ProviderError | None) -> None:
+    def end(self, ticket: Ticket, error: ProviderError | None, seconds: float | None) -> None:
         """Count how a call ended; `Call` says it."""
-        self.abandon(probe=probe)
-        if error is None:
-            # A late success of a call from before it opened does not close it: the probe does.
-            if probe or self._reason is None:
-                self._failures = self._ejections = 0
-                self._open_until, self._reason = 0.0, None
-        elif error.outcome is Outcome.OVERLOADED:
-            asked = PAUSE_SECONDS if error.retry_after_seconds is None else error.retry_after_seconds
-            self._open(min(asked, LONGEST_EJECTION_SECONDS), error.message)
-        else:
-            self._failures += 1
-            if probe or (self._reason is None and self._opens(error)):
-                self._ejections += 1
-                seconds = min(EJECTION_SECONDS * self._ejections, LONGEST_EJECTION_SECONDS)
-                self._open(seconds * (1 + JITTER * self._chance.random()), error.message)
-
-    def abandon(self, *, probe: bool) -> None:
-        """Count a call out; `Call` says it."""
+        self._view = None
         self._in_flight -= 1
-        if probe:
-            self._probing = False
+        breaker, changes = self._breaker, self._breaker.changes
+        if error is None:
+            breaker.succeeded(ticket, seconds)
+            self._hinted_until = 0.0
+        else:
+            breaker.failed(ticket, error)
+        if self._tell is not None and breaker.changes != changes:
+            self._tell(breaker.cause, breaker.reason, breaker.wait_seconds)
 
-    def _opens(self, error: ProviderError) -> bool:
-        return error.outcome is Outcome.DENIED or self._failures >= FAILURES_TO_OPEN
+    def abandon(self, ticket: Ticket) -> None:
+        """Count a call out; `Call` says it."""
+        self._view = None
+        self._in_flight -= 1
+        self._breaker.abandoned(ticket)
 
-    def _open(self, seconds: float, reason: str) -> None:
-        self._open_until = max(self._open_until, self._clock() + seconds)
-        self._reason = reason
+    def drain(self, reason: str | None) -> None:
+        """Let no call through from now on, for this reason; None: let them through again. Those under way go on."""
+        self._view = None
+        self._drained = reason
+
+    def set_slow_seconds(self, seconds: float | None) -> None:
+        """Tell slow calls by another figure from now on; see `__init__`."""
+        self._breaker.set_slow_seconds(seconds)
+
+    def hint_open(self, seconds: float) -> None:
+        """Note that another replica leaves it alone for so long: reason to ask it last here, but no proof."""
+        self._view = None
+        self._hinted_until = self._clock() + seconds
+
+    def hint_closed(self) -> None:
+        """Note that another replica has seen it well: when it is open here, a probe may find out soon."""
+        self._view = None
+        self._hinted_until = 0.0
+        self._breaker.sooner()
+
+    def _look(self) -> HealthView:
+        breaker = self._breaker
+        window, state = breaker.window, breaker.state
+        cause, reason, wait = breaker.cause, breaker.reason, breaker.wait_seconds
+        early = breaker.early_seconds if state is BreakerState.OPEN else None
+        if self._drained is not None:
+            state, cause, reason = BreakerState.OPEN, Cause.DRAINED, f"drained: {self._drained}"
+            wait, early = DRAINED_SECONDS, None
+        calls = window.calls
+        return HealthView(
+            state,
+            reason,
+            wait,
+            self._in_flight,
+            cause=cause,
+            open_seconds=breaker.open_seconds,
+            openings=breaker.openings,
+            calls=calls,
+            error_rate=window.failures / calls if calls else 0.0,
+            slow_rate=window.slow / calls if calls else 0.0,
+            hinted=self._clock() < self._hinted_until,
+            early_after_seconds=early,
+        )
 
 
 class HealthTable:
     """The health of every deployment, by name."""
 
-    def __init__(self, names: Iterable[str], clock: Clock, chance: random.Random) -> None:
-        """Start with all of them closed."""
-        self._health = {name: Health(clock, chance) for name in names}
+    def __init__(
+        self,
+        names: Iterable[str],
+        clock: Clock,
+        chance: random.Random,
+        *,
+        slow_seconds: Mapping[str, float] | None = None,
+        tell: Callable[[Change], None] | None = None,
+    ) -> None:
+        """
+        Start with all of them closed.
+
+        Args:
+            names: of the deployments.
+            clock: monotonic seconds.
+            chance: spreads the ends of ejections.
+            slow_seconds: what takes longer is slow, by name, where the operator says so.
+            tell: is told whenever a breaker opens or closes, in the middle of a request: it has to be quick.
+        """
+        self._clock = clock
+        self._chance = chance
+        self._tell = tell
+        self._drained: Mapping[str, str] = {}
+        slow = slow_seconds or {}
+        self._health = {name: self._new(name, slow.get(name)) for name in names}
 
     def __getitem__(self, name: str) -> Health:
         """Return the health of one deployment."""
         return self._health[name]
 
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a deployment."""
+        return name in self._health
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The deployments' names."""
+        return tuple(self._health)
+
     def views(self) -> dict[str, HealthView]:
         """Return every deployment's view, by name."""
         return {name: health.view() for name, health in self._health.items()}
+
+    def drain(self, drained: Mapping[str, str]) -> None:
+        """Have these be drained, and no others: the operator's reasons by name. Other names mean nothing here."""
+        self._drained = drained
+        for name, health in self._health.items():
+            health.drain(drained.get(name))
+
+    def renewed(
+        self,
+        names: Iterable[str],
+        *,
+        afresh: Collection[str] = (),
+        slow_seconds: Mapping[str, float] | None = None,
+    ) -> HealthTable:
+        """
+        Return the table for another set of deployments; requests under way go on with the one that they began with.
+
+        Args:
+            names: of the deployments. Those that are in this table keep their health, which both tables then share.
+            afresh: those of them that have become others, and begin closed.
+            slow_seconds: as at the start.
+        """
+        table = HealthTable((), self._clock, self._chance, tell=self._tell)
+        slow = slow_seconds or {}
+        for name in names:
+            known = None if name in afresh else self._health.get(name)
+            health = known or table._new(name, None)
+            health.set_slow_seconds(slow.get(name))
+            table._health[name] = health
+        table.drain(self._drained)
+        return table
+
+    def _new(self, name: str, slow_seconds: float | None) -> Health:
+        told = self._tell
+
+        def tell(cause: Cause | None, reason: str | None, seconds: float) -> None:
+            if told is not None:
+                told(Change(name, cause, reason, seconds))
+
+        return Health(self._clock, self._chance, slow_seconds=slow_seconds, tell=tell)

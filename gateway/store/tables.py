@@ -307,6 +307,17 @@ leases = Table(
 )
 """Which gateway does the work that one alone should do; `token` grows with every holder."""
 
+drained_deployments = Table(
+    "drained_deployments",
+    metadata,
+    Column("deployment", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("at", Whole, nullable=False),
+    sqlite_strict=True,
+)
+"""Which deployments take no traffic because the operator says so; `key_id` is whose key it was said with."""
+
 _REFUSAL = "entries are append-only: write a new entry"
 _SQLITE_REFUSAL = f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
 _POSTGRES_REFUSAL = f"LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '{_REFUSAL}'; END $$"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
-from gateway.routing.health import BreakerState, Call, Health, HealthTable, HealthView
+from gateway.routing.health import BreakerState, Call, Cause, Change, Health, HealthTable, HealthView, early_views
 from providers.contract import (
     ProviderDenied,
     ProviderError,
@@ -73,6 +73,12 @@ def fail(health: Health, times: int = 1, error: ProviderError | None = None) -> 
         let(health).failed(error or ProviderFailed("it broke"))
 
 
+def stands(health: Health) -> tuple[BreakerState, str | None, float, int]:
+    """Return the state, the reason, the wait and the calls under way."""
+    view = health.view()
+    return view.state, view.reason, view.retry_after_seconds, view.in_flight
+
+
 def test_it_begins_closed(health: Health) -> None:
     """A deployment that nobody has asked may be asked."""
     assert HealthView(CLOSED, None, 0.0, 0) == health.view()
@@ -84,13 +90,13 @@ def test_five_failures_in_a_row_open_it(health: Health, error: type[ProviderErro
     fail(health, 4, error("one of four"))
     assert CLOSED is health.view().state
     fail(health, 1, error("the fifth"))
-    assert HealthView(OPEN, "the fifth", 30.0, 0) == health.view()
+    assert (OPEN, "the fifth", 30.0, 0) == stands(health)
     assert health.begin() is None
 
 
 def test_a_success_begins_the_count_anew(health: Health) -> None:
     """Failures that are not in a row do not open it."""
-    for _ in range(10):
+    for _ in range(3):
         fail(health, 4)
         let(health).succeeded()
     assert CLOSED is health.view().state
@@ -116,7 +122,7 @@ def test_calls_side_by_side_count_as_they_end(health: Health) -> None:
 def test_a_denial_opens_it_at_once(health: Health) -> None:
     """A bad key or an empty account does not get better by asking four more times."""
     fail(health, 1, ProviderDenied("402: no credit"))
-    assert HealthView(OPEN, "402: no credit", 30.0, 0) == health.view()
+    assert (OPEN, "402: no credit", 30.0, 0) == stands(health)
 
 
 @pytest.mark.parametrize(
@@ -127,9 +133,9 @@ def test_too_many_requests_pause_it_as_long_as_was_asked(
 ) -> None:
     """`Retry-After` is obeyed, up to five minutes; without one it is left alone for a second. No chance is added."""
     fail(health, 1, ProviderOverloaded("429", retry_after_seconds=asked))
-    assert HealthView(OPEN, "429", pause, 0) == health.view()
+    assert (OPEN, "429", pause, 0) == stands(health)
     clock.now += pause
-    assert HealthView(HALF_OPEN, "429", 0.0, 0) == health.view()
+    assert (HALF_OPEN, "429", 0.0, 0) == stands(health)
     let(health).succeeded()
     assert CLOSED is health.view().state
 
@@ -162,15 +168,17 @@ def test_each_time_in_a_row_it_opens_for_thirty_seconds_more(health: Health, clo
     assert [30.0, 60, 90, 120, 150, 180, 210, 240, 270, 300, 300, 300, 300] == waits
 
 
-def test_a_success_of_the_probe_begins_the_waits_anew(health: Health, clock: Clock) -> None:
-    """After it was well once, five failures open it for 30 s again."""
+@pytest.mark.parametrize(("minutes", "wait"), [(0.0, 90.0), (0.99, 90.0), (1.0, 60.0), (2.0, 30.0), (60.0, 30.0)])
+def test_each_good_minute_forgives_one_time(health: Health, clock: Clock, minutes: float, wait: float) -> None:
+    """One that comes back and fails again is left alone for longer; after as many good minutes as times, for 30 s."""
     fail(health, 5)
     clock.now += 30
     fail(health)
     clock.now += 60
     let(health).succeeded()
+    clock.now += 60 * minutes
     fail(health, 5)
-    assert 30.0 == health.view().retry_after_seconds
+    assert wait == health.view().retry_after_seconds
 
 
 @pytest.mark.parametrize(("chance", "factor"), [(Least(), 1.0), (Most(), 1.1)])
@@ -192,10 +200,10 @@ def test_one_probe_is_let_through_and_decides(health: Health, clock: Clock) -> N
     clock.now = 1030.0
     assert HALF_OPEN is health.view().state
     probe = let(health)
-    assert HealthView(OPEN, "it broke", 1.0, 1) == health.view()
+    assert (OPEN, "it broke", 1.0, 1) == stands(health)
     assert [None, None] == [health.begin(), health.begin()]
     probe.succeeded()
-    assert HealthView(CLOSED, None, 0.0, 0) == health.view()
+    assert (CLOSED, None, 0.0, 0) == stands(health)
 
 
 @pytest.mark.parametrize("error", [ProviderFailed, ProviderUnreachable, ProviderDenied, ProviderUnanswered])
@@ -204,7 +212,7 @@ def test_a_probe_that_fails_opens_it_again(health: Health, clock: Clock, error: 
     fail(health, 5)
     clock.now += 30
     fail(health, 1, error("still down"))
-    assert HealthView(OPEN, "still down", 60.0, 0) == health.view()
+    assert (OPEN, "still down", 60.0, 0) == stands(health)
 
 
 def test_a_probe_that_is_refused_closes_it(health: Health, clock: Clock) -> None:
@@ -220,7 +228,7 @@ def test_a_probe_that_is_abandoned_frees_its_place(health: Health, clock: Clock)
     fail(health, 5)
     clock.now += 30
     let(health).abandoned()
-    assert HealthView(HALF_OPEN, "it broke", 0.0, 0) == health.view()
+    assert (HALF_OPEN, "it broke", 0.0, 0) == stands(health)
     let(health).succeeded()
     assert CLOSED is health.view().state
 
@@ -244,12 +252,35 @@ def test_a_late_success_from_before_does_not_close_it(health: Health, clock: Clo
     assert HALF_OPEN is health.view().state
 
 
+def test_a_late_success_from_before_does_not_begin_the_count_anew(health: Health, clock: Clock) -> None:
+    """Closed again, it is judged by the calls that have begun since."""
+    early = let(health)
+    fail(health, 5)
+    clock.now += 30
+    let(health).succeeded()
+    fail(health, 4)
+    early.succeeded()
+    fail(health)
+    assert OPEN is health.view().state
+
+
 def test_a_late_failure_from_before_does_not_open_it_for_longer(health: Health) -> None:
     """The failures of one outage are one outage."""
     calls = [let(health) for _ in range(50)]
     for call in calls:
         call.failed(ProviderFailed("it broke"))
-    assert HealthView(OPEN, "it broke", 30.0, 0) == health.view()
+    assert (OPEN, "it broke", 30.0, 0) == stands(health)
+
+
+def test_a_late_failure_from_before_does_not_open_it_again(health: Health, clock: Clock) -> None:
+    """Calls that hung through the whole outage and fail after it say nothing about afterwards."""
+    calls = [let(health) for _ in range(50)]
+    fail(health, 5)
+    clock.now += 30
+    let(health).succeeded()
+    for call in calls:
+        call.failed(ProviderUnanswered("out of time"))
+    assert (CLOSED, None, 0.0, 0) == stands(health)
 
 
 def test_a_late_call_to_wait_does_not_outlive_the_probe_s_success(health: Health, clock: Clock) -> None:
@@ -272,86 +303,313 @@ def test_the_table_keeps_deployments_apart(clock: Clock) -> None:
     assert {"a": OPEN, "b": CLOSED} == {name: view.state for name, view in table.views().items()}
 
 
-@dataclass
-class Model:
-    """What the module's docstring says, told once more and without its code."""
-
-    chance: random.Random
-    open: bool = False
-    until: float = 0.0
-    probing: bool = False
-    failures: int = 0
-    times: int = 0
-    under_way: dict[int, bool] = field(default_factory=dict)
-    """By the call's number: whether it is the probe."""
-
-    def state(self, now: float) -> BreakerState:
-        """Return the state at a moment."""
-        if not self.open:
-            return CLOSED
-        return OPEN if now < self.until or self.probing else HALF_OPEN
-
-    def begin(self, number: int, now: float) -> bool:
-        """Begin a call, if it is let through."""
-        state = self.state(now)
-        if state is OPEN:
-            return False
-        self.under_way[number] = state is HALF_OPEN
-        self.probing = self.probing or state is HALF_OPEN
-        return True
-
-    def end(self, number: int, how: str, now: float) -> None:
-        """End a call."""
-        probe = self.under_way.pop(number)
-        self.probing = self.probing and not probe
-        if how in {"succeeded", "refused"}:
-            if probe or not self.open:
-                self.open, self.until, self.failures, self.times = False, 0.0, 0, 0
-        elif how == "overloaded":
-            self.open, self.until = True, max(self.until, now + 5.0)
-        elif how in {"failed", "denied"}:
-            self.failures += 1
-            if probe or (not self.open and (how == "denied" or self.failures >= 5)):
-                self.times += 1
-                wait = min(30 * self.times, 300) * (1 + self.chance.random() / 10)
-                self.open, self.until = True, max(self.until, now + wait)
+def mix(health: Health, clock: Clock, outcomes: str) -> None:
+    """Make calls half a second apart: `s` succeeds, `l` succeeds after 9 s, `f` fails."""
+    for outcome in outcomes:
+        clock.now += 0.5
+        if outcome == "f":
+            fail(health)
+        else:
+            let(health).succeeded(seconds=9.0 if outcome == "l" else 0.4)
 
 
-ENDS = {
-    "refused": ProviderRefused("refused"),
-    "overloaded": ProviderOverloaded("overloaded", retry_after_seconds=5.0),
-    "failed": ProviderFailed("failed"),
-    "denied": ProviderDenied("denied"),
-}
+def test_half_of_twenty_calls_that_fail_open_it(health: Health, clock: Clock) -> None:
+    """They need not be in a row; the reason has the figures and the last failure's words."""
+    mix(health, clock, "fs" * 9 + "s")
+    assert CLOSED is health.view().state
+    mix(health, clock, "f")
+    view = health.view()
+    assert (OPEN, Cause.UNSTEADY, 30.0, 20, 0.5) == (
+        view.state, view.cause, view.retry_after_seconds, view.calls, view.error_rate
+    )  # fmt: skip
+    assert "10 of 20 calls within a minute failed; the last one: it broke" == view.reason
 
 
-@pytest.mark.parametrize("seed", range(200))
-def test_it_does_what_it_says_on_any_walk(seed: int) -> None:
-    """After each step of a random life the breaker is where a plain model of it is."""
-    chance, clock = random.Random(seed), Clock(0.0)
-    health, model = Health(clock, random.Random(seed)), Model(random.Random(seed))
-    calls: dict[int, Call] = {}
-    ill = chance.random()
-    for number in range(250):
-        clock.now += chance.choice((0.0, 0.1, 1.0, 10.0, 40.0))
-        if chance.random() < 0.55:
-            call = health.begin()
-            assert model.begin(number, clock.now) is (call is not None)
-            if call is not None:
-                calls[number] = call
-        elif calls:
-            ended = chance.choice(list(calls))
-            well = ("succeeded", "succeeded", "refused", "abandoned")
-            bad = ("failed", "failed", "failed", "denied", "overloaded")
-            how = chance.choice(bad if chance.random() < ill else well)
-            call = calls.pop(ended)
-            if how in ENDS:
-                call.failed(ENDS[how])
-            else:
-                getattr(call, how)()
-            model.end(ended, how, clock.now)
-        view = health.view()
-        assert (model.state(clock.now), len(calls)) == (view.state, view.in_flight)
-        assert 0.0 <= view.retry_after_seconds <= 330.0
-        assert (view.state is OPEN) is (view.retry_after_seconds > 0)
-        assert sum(model.under_way.values()) <= 1
+def test_less_than_half_leave_it_closed(health: Health, clock: Clock) -> None:
+    """A third of the calls may fail for ever: the figures show it, and ranking goes by them."""
+    mix(health, clock, "sfs" * 40)
+    view = health.view()
+    assert (CLOSED, 0) == (view.state, view.openings)
+    assert pytest.approx(1 / 3, abs=0.02) == view.error_rate
+
+
+def test_few_calls_prove_no_ratio(health: Health, clock: Clock) -> None:
+    """Three of four that fail, in as many minutes, do not open it."""
+    for _ in range(30):
+        mix(health, clock, "fffs")
+        clock.now += 60
+    assert CLOSED is health.view().state
+
+
+def test_what_failed_a_minute_ago_is_forgotten(health: Health, clock: Clock) -> None:
+    """The figures are those of the last minute."""
+    mix(health, clock, "fffs" * 4)
+    assert (16, 0.75) == (health.view().calls, health.view().error_rate)
+    clock.now += 60
+    assert (0, 0.0) == (health.view().calls, health.view().error_rate)
+
+
+def test_calls_longer_than_the_operator_says_open_it(clock: Clock) -> None:
+    """Eight of ten, of at least twenty, are too many; it is left alone for ten seconds, and a quick probe closes it."""
+    health = Health(clock, Least(), slow_seconds=3.0)
+    mix(health, clock, "slll" + "l" * 15)
+    assert (CLOSED, 18 / 19) == (health.view().state, health.view().slow_rate)
+    mix(health, clock, "l")
+    assert (OPEN, Cause.SLOW, 10.0) == (health.view().state, health.view().cause, health.view().retry_after_seconds)
+    assert "19 of 20 calls within a minute were slow; the last one took 9 s" == health.view().reason
+    clock.now += 10
+    let(health).succeeded(seconds=0.4)
+    assert (CLOSED, None, 0.0, 0) == stands(health)
+
+
+def test_a_slow_probe_leaves_a_slow_one_open(clock: Clock) -> None:
+    """That it answers was known; it has to answer in time."""
+    health = Health(clock, Least(), slow_seconds=3.0)
+    mix(health, clock, "l" * 20)
+    clock.now += 10
+    let(health).succeeded(seconds=9.0)
+    assert (OPEN, "its calls are slow; the last one took 9 s", 20.0, 0) == stands(health)
+
+
+def test_what_is_slow_is_learned(health: Health, clock: Clock) -> None:
+    """Five times as long as the calls before is slow, where the operator says nothing."""
+    mix(health, clock, "s" * 200)
+    assert (CLOSED, 0.0) == (health.view().state, health.view().slow_rate)
+    clock.now += 60
+    mix(health, clock, "l" * 20)
+    assert Cause.SLOW is health.view().cause
+
+
+def test_one_that_was_always_slow_is_not(health: Health, clock: Clock) -> None:
+    """What is usual for a deployment opens nothing, however long it takes."""
+    mix(health, clock, "l" * 300)
+    assert (CLOSED, 0.0) == (health.view().state, health.view().slow_rate)
+
+
+def test_nobody_calls_milliseconds_slow(health: Health, clock: Clock) -> None:
+    """Ten times as long as usual is still nothing, where that is less than a second."""
+    for seconds in [0.004] * 100 + [0.04] * 100:
+        clock.now += 0.1
+        let(health).succeeded(seconds=seconds)
+    assert (CLOSED, 0.0) == (health.view().state, health.view().slow_rate)
+
+
+def test_it_is_said_since_when_and_how_often(health: Health, clock: Clock) -> None:
+    """A probe that fails is no further opening: it was not well meanwhile."""
+    fail(health, 5)
+    clock.now += 30
+    fail(health)
+    clock.now += 5
+    assert (35.0, 1) == (health.view().open_seconds, health.view().openings)
+    clock.now += 60
+    let(health).succeeded()
+    assert (0.0, 1) == (health.view().open_seconds, health.view().openings)
+    fail(health, 5)
+    assert 2 == health.view().openings
+
+
+def test_the_cause_is_kept(health: Health, clock: Clock) -> None:
+    """A denial, a pause and failures are told apart; of two that overlap, whichever ends later holds."""
+    late = let(health)
+    fail(health, 1, ProviderOverloaded("429", retry_after_seconds=3.0))
+    assert Cause.OVERLOADED is health.view().cause
+    clock.now += 3
+    fail(health, 1, ProviderDenied("402"))
+    assert Cause.DENIED is health.view().cause
+    late.failed(ProviderOverloaded("429", retry_after_seconds=3.0))
+    assert (OPEN, "402", 30.0, 0) == stands(health)
+    clock.now += 30
+    fail(health)
+    assert Cause.FAILING is health.view().cause
+
+
+def test_a_drained_one_is_out_and_lets_its_calls_end(health: Health) -> None:
+    """Nobody is let through, calls under way count on, and afterwards all is as it was."""
+    call = let(health)
+    health.drain("new account")
+    assert (OPEN, "drained: new account", 60.0, 1) == stands(health)
+    assert (Cause.DRAINED, None) == (health.view().cause, health.view().early_after_seconds)
+    assert [None, None] == [health.begin(), health.begin(early=True)]
+    call.succeeded()
+    assert 0 == health.view().in_flight
+    health.drain(None)
+    assert (CLOSED, None, 0.0, 0) == stands(health)
+
+
+def test_draining_leaves_the_breaker_as_it_is(health: Health, clock: Clock) -> None:
+    """One that was open before it was drained is open after it is resumed, for the rest of its time."""
+    fail(health, 5)
+    health.drain("while at it")
+    clock.now += 20
+    health.drain(None)
+    assert (OPEN, "it broke", 10.0, 0) == stands(health)
+
+
+def test_a_hint_only_shows(health: Health, clock: Clock) -> None:
+    """Another replica's finding keeps nobody out, and a success of our own outdoes it."""
+    health.hint_open(40.0)
+    assert (True, CLOSED) == (health.view().hinted, health.view().state)
+    clock.now += 39.9
+    assert health.view().hinted
+    clock.now += 0.1
+    assert not health.view().hinted
+    health.hint_open(40.0)
+    let(health).succeeded()
+    assert not health.view().hinted
+
+
+def test_a_hint_that_it_is_well_lets_a_probe_find_out(clock: Clock) -> None:
+    """Within a second one call is let through, and that one decides."""
+    health = Health(clock, Most())
+    fail(health, 5)
+    health.hint_closed()
+    assert OPEN is health.view().state
+    clock.now += 1
+    probe = let(health)
+    assert health.begin() is None
+    probe.failed(ProviderFailed("not here"))
+    assert pytest.approx(66.0) == health.view().retry_after_seconds
+
+
+@pytest.mark.parametrize("error", [ProviderDenied("402"), ProviderOverloaded("429", retry_after_seconds=30.0)])
+def test_a_hint_changes_nothing_certain(health: Health, clock: Clock, error: ProviderError) -> None:
+    """A denial and a `Retry-After` hold, whatever others have seen."""
+    fail(health, 1, error)
+    health.hint_closed()
+    clock.now += 29
+    assert (OPEN, error.message, 1.0, 0) == stands(health)
+
+
+def test_the_table_tells_what_changes(clock: Clock) -> None:
+    """Opening, staying open for longer and closing are told, each once, with the cause; other outcomes are not."""
+    told: list[Change] = []
+    table = HealthTable(["a", "b"], clock, Least(), tell=told.append)
+    fail(table["a"], 4)
+    let(table["b"]).succeeded()
+    assert [] == told
+    late = let(table["a"])
+    fail(table["a"])
+    late.failed(ProviderFailed("late"))
+    clock.now += 30
+    fail(table["a"])
+    clock.now += 60
+    let(table["a"]).succeeded()
+    let(table["a"]).succeeded()
+    assert [
+        Change("a", Cause.FAILING, "it broke", 30.0),
+        Change("a", Cause.FAILING, "it broke", 60.0),
+        Change("a", None, None, 0.0),
+    ] == told
+
+
+def test_of_many_that_are_told_to_wait_one_is_news(clock: Clock) -> None:
+    """Fifty calls that end with a 429 within a moment are told once, and one that asks for much longer is told too."""
+    told: list[Change] = []
+    table = HealthTable(["a"], clock, Least(), tell=told.append)
+    calls = [let(table["a"]) for _ in range(51)]
+    for call in calls[:50]:
+        clock.now += 0.001
+        call.failed(ProviderOverloaded("429", retry_after_seconds=2.0))
+    calls[50].failed(ProviderOverloaded("429", retry_after_seconds=20.0))
+    assert [2.0, 20.0] == [change.seconds for change in told]
+
+
+def test_a_renewed_table_shares_the_health_of_those_that_stay(clock: Clock) -> None:
+    """Who stays keeps its breaker and its calls; who is new, or another one by now, begins closed; draining holds."""
+    table = HealthTable(["stays", "goes", "changes"], clock, Least())
+    for name in table.names:
+        fail(table[name], 5)
+    table.drain({"new": "not yet"})
+    renewed = table.renewed(["new", "stays", "changes"], afresh=["changes"], slow_seconds={"stays": 3.0})
+    assert ("new", "stays", "changes") == renewed.names
+    assert {"new": Cause.DRAINED, "stays": Cause.FAILING, "changes": None} == {
+        name: view.cause for name, view in renewed.views().items()
+    }
+    clock.now += 30
+    let(table["stays"]).succeeded()
+    assert CLOSED is renewed["stays"].view().state
+    mix(renewed["stays"], clock, "l" * 19)
+    assert Cause.SLOW is table["stays"].view().cause
+
+
+def views(**causes: str) -> dict[str, HealthView]:
+    """Return views by name, each out for a cause, or `well`."""
+    early = {"failing": 2.0, "unsteady": 0.0, "slow": 0.0}
+    return {
+        name: HealthView(CLOSED, None, 0.0, 0)
+        if cause == "well"
+        else HealthView(OPEN, cause, 30.0, 0, cause=Cause(cause), early_after_seconds=early.get(cause))
+        for name, cause in causes.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("causes", "expected"),
+    [
+        ({"a": "well", "b": "failing"}, set()),  # one of two is no more than half
+        ({"a": "well", "b": "slow", "c": "failing"}, {"b", "c"}),
+        ({"a": "failing"}, {"a"}),
+        ({"a": "failing", "b": "denied"}, {"a"}),  # what is certainly out does not count
+        ({"a": "failing", "b": "drained", "c": "overloaded", "d": "well"}, set()),
+        ({"a": "denied", "b": "drained", "c": "overloaded"}, set()),
+        ({"a": "well"}, set()),
+        ({}, set()),
+    ],
+)
+def test_health_is_ignored_when_most_are_out_for_failing(causes: dict[str, str], expected: set[str]) -> None:
+    """More than half of those that could answer have to be out, and only those that failed may be asked early."""
+    assert expected == early_views(views(**causes), causes).keys()
+
+
+def test_only_the_named_ones_count() -> None:
+    """Others may be as well as they like: they cannot answer this question."""
+    assert {"a"} == early_views(views(a="slow", b="well", c="well"), ["a"]).keys()
+
+
+def test_early_views_say_who_may_be_asked_now() -> None:
+    """Who still answers is half open; who failed in a row is open until its next try, and not for its whole time."""
+    found = early_views(views(a="slow", b="failing"), ["a", "b"])
+    assert (HALF_OPEN, 0.0, "slow") == (found["a"].state, found["a"].retry_after_seconds, found["a"].reason)
+    assert (OPEN, 2.0) == (found["b"].state, found["b"].retry_after_seconds)
+
+
+def test_a_failing_one_is_tried_early_by_one_call_at_a_time(health: Health, clock: Clock) -> None:
+    """Five seconds apart; a failure shortens and lengthens nothing, a success closes it."""
+    fail(health, 5)
+    assert health.begin(early=True) is None
+    clock.now += 5
+    assert health.begin() is None
+    early = health.begin(early=True)
+    assert early is not None
+    assert health.begin(early=True) is None
+    early.failed(ProviderFailed("still"))
+    assert (OPEN, "it broke", 25.0, 0) == stands(health)
+    assert 5.0 == health.view().early_after_seconds
+    clock.now += 5
+    early = health.begin(early=True)
+    assert early is not None
+    early.succeeded()
+    assert (CLOSED, None, 0.0, 0) == stands(health)
+
+
+def test_an_early_call_that_is_denied_ends_the_tries(health: Health, clock: Clock) -> None:
+    """A denial is certain: from then on nobody asks before the time."""
+    fail(health, 5)
+    clock.now += 5
+    early = health.begin(early=True)
+    assert early is not None
+    early.failed(ProviderDenied("402"))
+    assert (Cause.DENIED, None) == (health.view().cause, health.view().early_after_seconds)
+
+
+def test_one_that_answers_now_and_then_is_asked_freely(health: Health, clock: Clock) -> None:
+    """Early calls to an unsteady one are not counted one by one, and prove nothing: its probe does, in its time."""
+    mix(health, clock, "sf" * 10)
+    calls = [health.begin(early=True) for _ in range(10)]
+    for call in calls:
+        assert call is not None
+        call.succeeded(seconds=0.4)
+    assert (OPEN, Cause.UNSTEADY) == (health.view().state, health.view().cause)
+    clock.now += 30
+    let(health).succeeded()
+    assert CLOSED is health.view().state
