@@ -2,8 +2,8 @@
 The life of one request, in order. Read this first.
 
     in → normalize (intake) → admit (admission) → and then, here, for each question:
-    screen → recall → join the flight, or: recall what others share → rank → per attempt fit, reserve, call, settle,
-    bring back → keep → answer
+    screen → recall → join the flight, or: recall what others share → rank → one attempt after another (`attempt`), or a
+    second beside a slow one → keep → answer
 
 Three decisions in it, each a defect elsewhere:
 
@@ -16,57 +16,32 @@ Three decisions in it, each a defect elsewhere:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from gateway.accounting import Attempt, Ledger, LedgerUnavailable, Reservation, charge, most
-from gateway.accounting.alerts import Alerts
-from gateway.accounting.budget_words import refusal, warning
-from gateway.accounting.drift import DriftWatch
-from gateway.accounting.ledger import KeyRefused, OverBudget
-from gateway.accounting.price_book import PriceBook
 from gateway.accounting.pricing import Terms
 from gateway.accounting.quote_tokens import QuotedCall, QuoteTerms
-from gateway.cache.flight import Flights
+from gateway.attempt import ask, attempts_so_far
 from gateway.cache.key import cache_key, question_digest
 from gateway.cache.store import AnswerCache, Kept
 from gateway.fitting.fitter import Fitter
-from gateway.fitting.masks import to_fitted
-from gateway.fitting.plan import CannotFit
-from gateway.fitting.rendering import Fitted
 from gateway.problems import (
     DeadlineExceeded,
     GatewayError,
     InvalidRequest,
-    LedgerDown,
     NoDeployment,
     ProviderFailure,
-    Unauthenticated,
 )
-from gateway.render.selection import select
-from gateway.request import Answer, AttemptReport, CacheMode, CacheStatus, Caller, Fit, Origin, SegmentationRequest
-from gateway.routing.deployments import Catalogue, Offer
-from gateway.routing.failover import NoAnswer, first_answer
-from gateway.routing.health import BreakerState, HealthTable
-from gateway.routing.ranking import Candidate, Exclusion, Reason, Screening, explain, rank, screen
-from gateway.telemetry.metrics import Metrics
-from providers.contract import (
-    NOTHING,
-    Clock,
-    Deadline,
-    Money,
-    Outcome,
-    PriceUnit,
-    Provider,
-    ProviderError,
-    ProviderFailed,
-    Question,
-    Segmentation,
-    Sleep,
-    Usage,
-    Workers,
-)
+from gateway.purchase import Purchase, Purse, Services
+from gateway.request import Answer, CacheMode, CacheStatus, Caller, Fit, Learned, SegmentationRequest
+from gateway.routing.concurrency import Place
+from gateway.routing.explanation import Explained
+from gateway.routing.failover import NoAnswer, Passed, first_answer
+from gateway.routing.health import BreakerState, HealthView, early_views
+from gateway.routing.hedging import Hedge, Race
+from gateway.routing.ranking import Candidate, Exclusion, Reason, Screening, explain, screen
+from gateway.routing.router import Ranking
+from providers.contract import Deadline, Question
 
 _MICROS = 1_000_000
 
@@ -83,76 +58,11 @@ DEADLINE_MESSAGE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
-    """What the flow works with; built once, in app.py."""
+class ExplainedAnswer(Answer):
+    """What became of a question, and why."""
 
-    ledger: Ledger
-    providers: Mapping[str, Provider]
-    offers: Sequence[Offer]
-    prices: PriceBook
-    catalogue: Catalogue
-    health: HealthTable
-    cache: AnswerCache
-    flights: Flights[Answer]
-    workers: Workers
-    metrics: Metrics
-    alerts: Alerts
-    drift: DriftWatch
-    log: Any
-    clock: Clock
-    wall: Callable[[], float]
-    """Seconds since 1970, UTC: which prices hold, and when budgets begin anew."""
-    new_id: Callable[[str], str]
-    """Makes an id with that prefix."""
-    sleep: Sleep = asyncio.sleep
-
-
-@dataclass(slots=True)
-class Purse:
-    """What is left of one request's `max_charge_usd`, over all its questions and attempts; None is no ceiling."""
-
-    left: Money | None
-
-    def take(self, amount: Money) -> bool:
-        """Put *amount* aside; False when there is not that much."""
-        if self.left is None:
-            return True
-        if amount > self.left:
-            return False
-        self.left = self.left - amount
-        return True
-
-    def give_back(self, amount: Money) -> None:
-        """Return what was put aside and not spent."""
-        if self.left is not None:
-            self.left = self.left + amount
-
-
-@dataclass(slots=True)
-class Purchase:
-    """One question on its way through the deployments, and the attempts so far."""
-
-    request: SegmentationRequest
-    index: int
-    purse: Purse
-    fitter: Fitter
-    promised: Sequence[QuotedCall] | None = None
-    """Who may be asked and for how much, in this order, where the caller holds a quote."""
-    attempts: list[AttemptReport] = field(default_factory=list)
-    unfit: list[Exclusion] = field(default_factory=list)
-    """Deployments that were not asked after all: the picture could not be made to fit them, or a budget has no room."""
-    refused: GatewayError | None = None
-    """The problem of a budget that had no room."""
-
-    @property
-    def question(self) -> Question:
-        """What is asked."""
-        return self.request.questions[self.index]
-
-    @property
-    def order(self) -> list[str] | None:
-        """The names of whom the quote promises, in its order."""
-        return None if self.promised is None else [call.deployment for call in self.promised]
+    explanation: tuple[Explained, ...] = ()
+    """Every deployment: its place in the order that was gone by, or why it had none."""
 
 
 async def answer_all(
@@ -186,6 +96,23 @@ async def answer_all(
 
 async def answer_one(purchase: Purchase, services: Services) -> Answer:
     """
+    Answer one question, with an explanation where the request wants one.
+
+    Raises:
+        GatewayError: there is no answer, and why.
+    """
+    answer = await recall_join_or_buy(purchase, services)
+    if not purchase.request.explain:
+        return answer
+    explanation = purchase.explanation
+    if not explanation:  # nothing was bought for it: this is the order as things stand
+        screening = screened(purchase.request, purchase.question, services, purchase.promised)
+        explanation = preview(purchase, screening, services, explain=True).explained
+    return ExplainedAnswer(answer.segmentation, answer.origin, answer.cache, answer.attempts, explanation)
+
+
+async def recall_join_or_buy(purchase: Purchase, services: Services) -> Answer:
+    """
     Recall the answer, join whoever is buying it, or buy it.
 
     Raises:
@@ -213,7 +140,7 @@ async def answer_one(purchase: Purchase, services: Services) -> Answer:
         raise DeadlineExceeded(DEADLINE_MESSAGE, field="route.deadline_seconds") from None
     except DeadlineExceeded:
         if joined and not request.deadline.passed:  # it was the other caller's deadline, not this one's
-            return await answer_one(purchase, services)
+            return await recall_join_or_buy(purchase, services)
         raise
     except GatewayError as problem:
         raise problem.without_attempts() if joined else problem from None
@@ -295,11 +222,12 @@ async def recall_or_buy(purchase: Purchase, screening: Screening, digest: str, s
     Raises:
         GatewayError: nobody answered, or nobody could be asked.
     """
-    if purchase.request.cache.mode is CacheMode.USE:
-        kept = await recall_shared(digest, screening, purchase.request, services.cache)
-        if kept is not None:
-            return Answer(kept.segmentation, kept.origin, CacheStatus.HIT)
-    return await buy(purchase, screening, digest, services)
+    with services.uses:
+        if purchase.request.cache.mode is CacheMode.USE:
+            kept = await recall_shared(digest, screening, purchase.request, services.cache)
+            if kept is not None:
+                return Answer(kept.segmentation, kept.origin, CacheStatus.HIT)
+        return await buy(purchase, screening, digest, services)
 
 
 async def buy(purchase: Purchase, screening: Screening, digest: str, services: Services) -> Answer:
@@ -310,234 +238,107 @@ async def buy(purchase: Purchase, screening: Screening, digest: str, services: S
         GatewayError: nobody answered, or nobody could be asked.
     """
     request = purchase.request
-    views = services.health.views()
-    seconds = request.deadline.remaining()
-    candidates, out = rank(screening, request.route, views, seconds=seconds, order=purchase.order)
-    if not candidates:
-        raise _explained(purchase, screening, services, out)
+    views, purchase.early = views_for(screening, services)
+    ranking = services.router.ranked(
+        screening,
+        request.route,
+        views,
+        seconds=request.deadline.remaining(),
+        order=purchase.order,
+        explain=request.explain,
+    )
+    purchase.explanation = ranking.explained
+    if not ranking.candidates:
+        raise _explained(purchase, screening, services, ranking.exclusions)
+    services.retries.asked()
+    services.hedges.asked()
     try:
-        bought = await first_answer(
-            candidates,
-            lambda candidate, deadline: ask(purchase, candidate, services, deadline),
-            deadline=request.deadline,
-            max_attempts=request.route.max_attempts,
-        )
+        bought = await _first_answer(purchase, ranking.candidates, digest, services)
     except NoAnswer as failure:
         raise _failed(purchase, failure, screening, services) from failure
     except GatewayError as problem:
-        problem.attempts = tuple(purchase.attempts)
+        problem.attempts = attempts_so_far(purchase, services)
         raise
     mode = request.cache.mode
-    if mode is not CacheMode.SKIP:
-        services.cache.keep(cache_key(digest, bought.origin.family), bought, ttl_seconds=request.cache.ttl_seconds)
+    keep(bought, purchase, digest, services)
     status = {CacheMode.USE: CacheStatus.MISS, CacheMode.REFRESH: CacheStatus.REFRESH, CacheMode.SKIP: CacheStatus.SKIP}
-    return Answer(bought.segmentation, bought.origin, status[mode], tuple(purchase.attempts))
+    return Answer(bought.segmentation, bought.origin, status[mode], attempts_so_far(purchase, services))
 
 
-async def ask(purchase: Purchase, candidate: Candidate, services: Services, deadline: Deadline) -> Kept | None:
-    """
-    Make one call to one deployment, and account for it however it ends.
-
-    Returns:
-        The answer, or None where no call was made: the picture cannot be made to fit, the breaker opened meanwhile, or
-        the ceiling or a budget does not allow it.
-
-    Raises:
-        ProviderError: the call brought nothing.
-        GatewayError: it could not be recorded, so it was not made.
-    """
-    fitted: Fitted | None = None
-    if candidate.plan is not None:
-        try:
-            fitted = await purchase.fitter.fitted(candidate.plan)
-        except CannotFit as reason:
-            purchase.unfit.append(Exclusion(candidate.name, Reason.LIMITS, str(reason)))
-            return None
-        if deadline.passed:  # the provider has not failed: nobody has asked it
-            purchase.unfit.append(Exclusion(candidate.name, Reason.LIMITS, "fitting the picture took all of its time"))
-            return None
-    amount = most(candidate.terms, seconds=deadline.remaining())
-    call = services.health[candidate.name].begin()
-    if call is None:
-        return None
-    if not purchase.purse.take(amount):
-        call.abandoned()
-        return None
-    attempt = _attempt(purchase, candidate, services.new_id("att"))
-    started = services.clock()
-    try:
-        reserved = await _reserve(attempt, amount, purchase, services)
-        if reserved is None:
-            call.abandoned()
-            return None
-        async with reserved as reservation:
-            kept = await _call(
-                purchase, candidate, attempt, reservation, services, fitted=fitted, deadline=deadline, started=started
-            )
-    except ProviderError as error:
-        call.failed(error)
-        raise
-    except BaseException:
-        call.abandoned()
-        raise
-    call.succeeded()
-    return kept
+def views_for(screening: Screening, services: Services) -> tuple[dict[str, HealthView], frozenset[str]]:
+    """Return every deployment's health, and who may be asked before its time since most who could answer are out."""
+    views = services.health.views()
+    early = early_views(views, [candidate.name for candidate in screening.candidates])
+    views |= early
+    return views, frozenset(early)
 
 
-async def _reserve(attempt: Attempt, amount: Money, purchase: Purchase, services: Services) -> Reservation | None:
-    """Put the most that the attempt can cost on disk, before a byte leaves; None where a budget has no room for it."""
-    try:
-        reservation = await services.ledger.reserve(attempt, amount, expires_in=purchase.request.deadline.remaining())
-    except OverBudget as over:
-        purchase.purse.give_back(amount)
-        services.alerts.tell([over.standing])
-        purchase.refused = refusal(over.standing, amount, now=services.wall())
-        purchase.unfit.append(Exclusion(attempt.deployment, Reason.NO_BUDGET, purchase.refused.message))
-        return None
-    except KeyRefused as error:
-        purchase.purse.give_back(amount)
-        raise Unauthenticated("this key is unknown here, expired or revoked", field="Authorization") from error
-    except LedgerUnavailable as error:
-        purchase.purse.give_back(amount)
-        raise LedgerDown(
-            "spending cannot be recorded at the moment, so no provider was asked; try again shortly",
-            retry_after_seconds=1.0,
-        ) from error
-    if reservation.passed:
-        services.alerts.tell(reservation.passed)
-    return reservation
-
-
-async def _call(  # the parts of one attempt, in the order in which it lives
-    purchase: Purchase,
-    candidate: Candidate,
-    attempt: Attempt,
-    reservation: Reservation,
-    services: Services,
-    *,
-    fitted: Fitted | None,
-    deadline: Deadline,
-    started: float,
-) -> Kept:
-    """Call; then settle, release or hold; then bring the masks back."""
-    question = purchase.question if fitted is None else to_fitted(purchase.question, fitted)
-    try:
-        segmentation, usage = await _segment(question, candidate, attempt, services, deadline)
-    except ProviderError as error:
-        held = await _end_failed(reservation, candidate, error)
-        purchase.purse.give_back(reservation.amount - held)
-        _note(purchase, candidate, services, started, reservation, held=held, error=error)
-        raise
-    owed = charge(candidate.terms, usage, reservation.amount)
-    await reservation.settle(
-        charge=owed.charge, cost=owed.cost, reported=usage.reported, upstream_ref=usage.upstream_ref
-    )
-    purchase.purse.give_back(reservation.amount - owed.charge)
-    if usage.reported is not None:
-        services.metrics.drifted(candidate.name, owed.drift.microusd)
-        services.drift.note(candidate.name, reported=owed.cost, listed=owed.cost - owed.drift)
-    _note(purchase, candidate, services, started, reservation, charged=owed.charge)
-    deployment, model = candidate.offer.deployment, candidate.offer.model
-    origin = Origin(deployment.name, deployment.provider, model.name, model.family, deployment.region, owed.charge)
-    if fitted is not None:
-        segmentation = await purchase.fitter.upright(segmentation, fitted)
-    return Kept(select(segmentation, purchase.question), origin)
-
-
-async def _segment(
-    question: Question, candidate: Candidate, attempt: Attempt, services: Services, deadline: Deadline
-) -> tuple[Segmentation, Usage]:
-    """Call the adapter; a defect of its own counts as an unreadable answer, and is logged with its trace."""
-    deployment = candidate.offer.deployment
-    provider = services.providers[deployment.provider]
-    try:
-        return await provider.segment(question, deployment, attempt_id=attempt.attempt_id, deadline=deadline)
-    except ProviderError:
-        raise
-    except Exception as error:
-        services.log.exception("adapter_defect", deployment=deployment.name, attempt_id=attempt.attempt_id)
-        raise ProviderFailed(
-            f"the adapter of {deployment.provider} broke on this call ({type(error).__name__})", may_have_charged=True
-        ) from error
-
-
-async def _end_failed(reservation: Reservation, candidate: Candidate, error: ProviderError) -> Money:
-    """End the reservation of a call that brought nothing; return what stays on hold."""
-    billed_anyway = candidate.terms.price.unit is PriceUnit.REQUEST and error.outcome is not Outcome.UNREACHABLE
-    if error.may_have_charged or billed_anyway:
-        await reservation.hold(error.outcome.value, upstream_ref=error.upstream_ref)
-        return reservation.amount
-    await reservation.release(error.outcome.value)
-    return NOTHING
-
-
-def _attempt(purchase: Purchase, candidate: Candidate, attempt_id: str) -> Attempt:
-    request, deployment = purchase.request, candidate.offer.deployment
-    return Attempt(
-        attempt_id=attempt_id,
-        request_id=request.id,
-        prompt_index=purchase.index,
-        tenant=request.caller.tenant,
-        key_id=request.caller.key_id,
-        deployment=deployment.name,
-        provider=deployment.provider,
-        model=deployment.model,
-        region=deployment.region,
-        price_id=candidate.terms.id,
-        tags=request.tags,
+def preview(purchase: Purchase, screening: Screening, services: Services, *, explain: bool = False) -> Ranking:
+    """Return the order in which candidates would be asked now."""
+    request, (views, _) = purchase.request, views_for(screening, services)
+    seconds = request.deadline.remaining()
+    return services.router.previewed(
+        screening, request.route, views, seconds=seconds, order=purchase.order, explain=explain
     )
 
 
-def _note(
-    purchase: Purchase,
-    candidate: Candidate,
-    services: Services,
-    started: float,
-    reservation: Reservation,
-    *,
-    charged: Money = NOTHING,
-    held: Money = NOTHING,
-    error: ProviderError | None = None,
-) -> None:
-    """Note how an attempt ended: for the caller, and for the metrics."""
-    outcome = Outcome.SUCCEEDED if error is None else error.outcome
-    seconds = services.clock() - started
-    services.metrics.attempt(
-        candidate.name,
-        candidate.offer.deployment.provider,
-        outcome,
-        seconds=seconds,
-        charged=charged.microusd,
-        held=held.microusd,
-    )
-    purchase.attempts.append(
-        AttemptReport(
-            purchase.index,
-            candidate.name,
-            outcome,
-            round(seconds * 1000),
-            charged,
-            held,
-            None if error is None else error.message,
-            attempt_id=reservation.attempt_id,
-            price_id=candidate.terms.id,
-            budget_warnings=tuple(warning([passed]) for passed in reservation.passed),
-        )
-    )
+async def _first_answer(purchase: Purchase, candidates: Sequence[Candidate], digest: str, services: Services) -> Kept:
+    """Ask one after another; where it is wished for, ask a second beside one that is slow."""
+    request, tenant = purchase.request, purchase.request.caller.tenant
+    deadline, max_attempts = request.deadline, request.route.max_attempts
+
+    async def asked(candidate: Candidate, deadline: Deadline, /, *, place: Place | None) -> Kept | Passed:
+        return await ask(purchase, candidate, services, deadline, place=place)
+
+    async def places(names: Sequence[str], deadline: Deadline) -> Place:
+        return await services.places.place(names, tenant, deadline)
+
+    after = _hedge_after(request.route.hedge_after, candidates[0], services)
+    if after is None or len(candidates) == 1 or max_attempts == 1:
+        return await first_answer(candidates, asked, places, deadline=deadline, max_attempts=max_attempts)
+
+    async def counted(candidate: Candidate, deadline: Deadline, /, *, place: Place | None) -> Kept | Passed:
+        with services.uses:  # it may outlive the question
+            return await asked(candidate, deadline, place=place)
+
+    def leave(task: asyncio.Task[Kept | Passed]) -> None:
+        services.flights.keep(task)
+        task.add_done_callback(lambda ended: _keep_late(ended, purchase, digest, services))
+
+    hedge: Hedge[Kept] = Hedge(after, services.hedges, leave)
+    race: Race[Kept] = Race(candidates, counted, places, hedge, deadline, max_attempts)
+    return await race.run()
+
+
+def _hedge_after(wish: float | Learned | None, first: Candidate, services: Services) -> float | None:
+    """Return how long the first call may take alone; None where no second one is made."""
+    return services.router.p95_seconds(first.name) if wish is Learned.P95 else wish
+
+
+def keep(bought: Kept, purchase: Purchase, digest: str, services: Services) -> None:
+    """Keep an answer for whoever asks the same, unless the request forbids it."""
+    wish = purchase.request.cache
+    if wish.mode is not CacheMode.SKIP:
+        services.cache.keep(cache_key(digest, bought.origin.family), bought, ttl_seconds=wish.ttl_seconds)
+
+
+def _keep_late(ended: asyncio.Task[Kept | Passed], purchase: Purchase, digest: str, services: Services) -> None:
+    """Keep what a call has brought after another had answered first."""
+    if not ended.cancelled() and ended.exception() is None and isinstance(answer := ended.result(), Kept):
+        keep(answer, purchase, digest, services)
 
 
 def _failed(purchase: Purchase, failure: NoAnswer, screening: Screening, services: Services) -> GatewayError:
     """Return the problem of a question that was asked and not answered."""
     request, last = purchase.request, failure.last
+    attempts = attempts_so_far(purchase, services)
     if request.deadline.passed:
-        return DeadlineExceeded(DEADLINE_MESSAGE, field="route.deadline_seconds", attempts=purchase.attempts)
+        return DeadlineExceeded(DEADLINE_MESSAGE, field="route.deadline_seconds", attempts=attempts)
     if last is None:
         # Nobody was asked although there were candidates: a budget, breakers opened meanwhile, or the ceiling.
         if purchase.refused is not None:
             return purchase.refused
-        views, seconds = services.health.views(), request.deadline.remaining()
-        _, out = rank(screening, request.route, views, seconds=seconds, order=purchase.order)
-        out += purchase.unfit
+        out = [*preview(purchase, screening, services).exclusions, *purchase.unfit]
         if out:
             return _explained(purchase, screening, services, out)
         return NoDeployment(
@@ -546,8 +347,10 @@ def _failed(purchase: Purchase, failure: NoAnswer, screening: Screening, service
         )
     said = f"{purchase.attempts[-1].deployment}: {last.message}"
     if not last.elsewhere:
-        return InvalidRequest(f"the provider refused the request. {said}", attempts=purchase.attempts)
-    return ProviderFailure(said, attempts=purchase.attempts, retry_after_seconds=last.retry_after_seconds)
+        return InvalidRequest(f"the provider refused the request. {said}", attempts=attempts)
+    if purchase.objection is not None:
+        said += f". Nobody else was asked: {purchase.objection}"
+    return ProviderFailure(said, attempts=attempts, retry_after_seconds=last.retry_after_seconds)
 
 
 def _explained(

@@ -15,10 +15,12 @@ from gateway.accounting.budgets import Budget
 from gateway.accounting.pricing import Ceiling, Terms, most
 from gateway.accounting.quote_tokens import QuotedCall, QuoteTerms, quoted_digest
 from gateway.cache.key import question_digest
-from gateway.flow import Services, recall, recall_shared, scope_of, screened
+from gateway.flow import recall, recall_shared, scope_of, screened, views_for
 from gateway.problems import GatewayError
+from gateway.purchase import Services
 from gateway.request import CacheMode, SegmentationRequest
-from gateway.routing.ranking import Candidate, Exclusion, Reason, Screening, explain, rank
+from gateway.routing.explanation import Explained
+from gateway.routing.ranking import Candidate, Exclusion, Reason, Screening, explain
 from providers.contract import NOTHING, Money
 
 
@@ -44,6 +46,8 @@ class QuotedQuestion:
     likely: Money
     """The first candidate answers."""
     error: GatewayError | None
+    explanation: Sequence[Explained]
+    """What each deployment was weighed by."""
 
 
 async def quote(
@@ -67,14 +71,16 @@ async def _quoted(
 ) -> QuotedQuestion:
     question, route, seconds = request.questions[index], request.route, request.deadline.remaining()
     screening = screened(request, question, services)
-    candidates, out = rank(screening, route, services.health.views(), seconds=seconds)
-    exclusions = [*screening.exclusions, *out]
-    quoted = [QuotedCandidate(candidate, most(candidate.terms, seconds=seconds)) for candidate in candidates]
+    ranking = services.router.previewed(
+        screening, route, views_for(screening, services)[0], seconds=seconds, explain=True
+    )
+    exclusions, why = [*screening.exclusions, *ranking.exclusions], ranking.explained
+    quoted = [QuotedCandidate(candidate, most(candidate.terms, seconds=seconds)) for candidate in ranking.candidates]
     if tightest is not None:
         exclusions += [_over(each, tightest) for each in quoted if each.most > tightest.left]
         quoted = [each for each in quoted if each.most <= tightest.left]
     if request.cache.mode is CacheMode.USE and await _kept(request, index, screening, services):
-        return QuotedQuestion(index, True, quoted, exclusions, NOTHING, NOTHING, None)
+        return QuotedQuestion(index, True, quoted, exclusions, NOTHING, NOTHING, None, why)
     error = None
     if not quoted:
         error = explain(
@@ -85,7 +91,9 @@ async def _quoted(
             field=request.fields[index],
             offers=services.offers,
         )
-    return QuotedQuestion(index, False, quoted, exclusions, _most(quoted, route.max_attempts), _likely(quoted), error)
+    return QuotedQuestion(
+        index, False, quoted, exclusions, _most(quoted, route.max_attempts), _likely(quoted), error, why
+    )
 
 
 def _over(quoted: QuotedCandidate, budget: Budget) -> Exclusion:

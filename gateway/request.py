@@ -16,10 +16,13 @@ from providers.contract import Deadline, Money, Outcome, Picture, Question, Segm
 
 
 class Strategy(StrEnum):
-    """How candidates are ordered."""
+    """How candidates are ordered; `gateway.routing.scoring` says by what."""
 
     CHEAPEST = "cheapest"
+    FASTEST = "fastest"
+    BALANCED = "balanced"
     PRIORITY = "priority"
+    WEIGHTED = "weighted"
 
 
 class CacheMode(StrEnum):
@@ -73,14 +76,25 @@ class Scope(StrEnum):
     """Everything, of every tenant: keys, budgets, reports."""
 
 
+class Learned(StrEnum):
+    """A delay that is learned instead of given."""
+
+    P95 = "p95"
+    """The 95th percentile of what the deployment's calls have lately taken; no hedge while too little is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class TenantPolicy:
-    """What the operator allows a tenant. None is no restriction."""
+    """What the operator allows a tenant, and how its requests are routed. None is no restriction."""
 
     providers: frozenset[str] | None = None
     regions: frozenset[str] | None = None
     share_cache: bool = False
     """Whether answers are shared with every other tenant that shares: bought by one, free for all of them."""
+    strategy: Strategy = Strategy.CHEAPEST
+    """Of requests that name none."""
+    hedge_after: float | Learned | None = None
+    """When the requests that do not say are asked a second time, in seconds; None: they are not."""
 
     def admits(self, provider: str, region: str) -> bool:
         """Whether the tenant may be served from there: by any call, failover and kept answer alike."""
@@ -90,6 +104,13 @@ class TenantPolicy:
 
 
 UNRESTRICTED = TenantPolicy()
+
+
+class UnderWay(StrEnum):
+    """What stands in the place of an attempt's outcome while it has none."""
+
+    UNDER_WAY = "under_way"
+    """The answer came from another call first; this one goes on, and what it costs is in the ledger when it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +152,9 @@ class Route:
     max_charge: Money | None = None
     """The most that one whole request may cost, held money included."""
     max_attempts: int = 3
-    """Calls for one question, the first included."""
+    """Calls for one question, the first and a hedge included."""
+    hedge_after: float | Learned | None = None
+    """How long the first call may take before a second is made beside it, in seconds; None: there is no second."""
 
     @property
     def restricted(self) -> bool:
@@ -178,6 +201,8 @@ class SegmentationRequest:
     output: Output
     deadline: Deadline
     fit: Fit = Fit.AUTO
+    explain: bool = False
+    """Whether the answer says why each deployment was chosen or was not."""
     tags: tuple[tuple[str, str], ...] = ()
     metadata: Mapping[str, object] = field(default_factory=dict)
 
@@ -188,7 +213,7 @@ class AttemptReport:
 
     prompt_index: int
     deployment: str
-    outcome: Outcome
+    outcome: Outcome | UnderWay
     duration_ms: int
     charge: Money
     """What the tenant pays for it."""

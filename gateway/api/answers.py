@@ -10,13 +10,16 @@ import pybase64
 from gateway.accounting.pricing import Price
 from gateway.accounting.quote_tokens import QuoteTerms
 from gateway.api.problems import attempt_body, problem_body
-from gateway.flow import Services
+from gateway.flow import ExplainedAnswer
 from gateway.problems import GatewayError
+from gateway.purchase import Services
 from gateway.quoting import QuotedQuestion
 from gateway.render.masks import render
 from gateway.render.overlay import overlay
 from gateway.request import Answer, AttemptReport, CacheStatus, MaskEncoding, SegmentationRequest
+from gateway.routing.concurrency import ConcurrencyView
 from gateway.routing.deployments import Offer
+from gateway.routing.explanation import explanation_body
 from gateway.routing.health import BreakerState, HealthView
 from providers.contract import Capabilities, Instance, Mask, Money, Picture, WorkersBusy
 
@@ -171,7 +174,7 @@ def _answer_body(index: int, answer: Answer | GatewayError, request_id: str) -> 
     if isinstance(answer, GatewayError):
         return {"prompt_index": index, "error": problem_body(answer, request_id)}
     origin = answer.origin
-    return {
+    body = {
         "prompt_index": index,
         "deployment": origin.deployment,
         "provider": origin.provider,
@@ -180,6 +183,9 @@ def _answer_body(index: int, answer: Answer | GatewayError, request_id: str) -> 
         "cache": answer.cache.value,
         "warnings": list(answer.segmentation.warnings),
     }
+    if isinstance(answer, ExplainedAnswer):
+        body["explanation"] = explanation_body(answer.explanation)
+    return body
 
 
 async def _overlay(request: SegmentationRequest, answers: Answered, services: Services) -> str:
@@ -232,6 +238,7 @@ def _quoted_body(quoted: QuotedQuestion, request_id: str) -> dict[str, Any]:
             {"deployment": out.deployment, "reason": out.reason.value, "detail": out.detail}
             for out in quoted.exclusions
         ],
+        "explanation": explanation_body(quoted.explanation),
         "most_microusd": quoted.most.microusd,
     }
     if quoted.error is not None:
@@ -239,8 +246,16 @@ def _quoted_body(quoted: QuotedQuestion, request_id: str) -> dict[str, Any]:
     return body
 
 
-def deployment_body(offer: Offer, price: Price | None, view: HealthView) -> dict[str, Any]:
-    """Return one deployment, with the price that holds now. Its endpoint and credential are nobody's business."""
+def deployment_body(offer: Offer, price: Price | None, view: HealthView, places: ConcurrencyView) -> dict[str, Any]:
+    """
+    Return one deployment. Its endpoint and credential are nobody's business.
+
+    Args:
+        offer: the deployment.
+        price: the one that holds now.
+        view: its health.
+        places: how many calls it bears, and how many wait for one of them.
+    """
     return {
         "name": offer.name,
         "provider": offer.deployment.provider,
@@ -248,6 +263,8 @@ def deployment_body(offer: Offer, price: Price | None, view: HealthView) -> dict
         "family": offer.model.family,
         "region": offer.deployment.region,
         "priority": offer.priority,
+        "weight": offer.weight,
+        "labels": dict(offer.labels),
         "capabilities": _capabilities_body(offer.model.capabilities),
         "price": None
         if price is None
@@ -261,10 +278,18 @@ def deployment_body(offer: Offer, price: Price | None, view: HealthView) -> dict
         "takes_traffic": price is not None and view.state is not BreakerState.OPEN,
         "health": {
             "state": view.state.value,
+            "cause": None if view.cause is None else view.cause.value,
             "reason": view.reason,
             "retry_after_seconds": round(view.retry_after_seconds, 3),
+            "open_seconds": round(view.open_seconds, 3),
+            "openings": view.openings,
+            "calls": view.calls,
+            "error_rate": round(view.error_rate, 4),
+            "slow_rate": round(view.slow_rate, 4),
+            "hinted": view.hinted,
         },
         "in_flight": view.in_flight,
+        "concurrency": {"limit": places.limit, "maximum": places.maximum, "waiting": places.waiting},
     }
 
 

@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.request import CacheStatus
+from gateway.request import CacheStatus, UnderWay
+from gateway.routing.candidates import Reason
+from gateway.routing.health_view import BreakerState, Cause
 from providers.contract import Outcome, PriceUnit, PromptKind
 
 
@@ -80,7 +82,7 @@ class AttemptShape(Shape):
 
     prompt_index: int
     deployment: str
-    outcome: Outcome
+    outcome: Outcome | UnderWay
     duration_ms: int
     charge_microusd: int
     held_microusd: int = 0
@@ -103,6 +105,35 @@ class ProblemShape(BaseModel):
     attempts: list[AttemptShape] | None = None
 
 
+class WeighedShape(Shape):
+    """What a deployment was weighed by, term by term; every strategy looks at some of them."""
+
+    score: float | None = Field(description="what the strategy sorts by first: smaller is asked earlier; null: last")
+    cost_microusd: int = Field(description="the most that a call can cost")
+    cost_usd: str
+    expected_seconds: float | None = Field(description="what an answer takes; null while nobody knows")
+    error_rate: float
+    in_flight: int
+    priority: int
+    weight: int
+    owed: int = Field(description="what it is owed under `weighted`")
+    fitted: bool = Field(description="whether the picture has to be changed for it first")
+    hinted: bool = Field(description="whether another replica has found it bad lately, which puts it last")
+
+
+class ExplainedShape(Shape):
+    """One deployment: its place in the order, or why it has none."""
+
+    deployment: str
+    rank: int | None = Field(description="1 is asked first; null where it is out")
+    state: BreakerState
+    explored: bool = Field(description="first only to find out how it does by now")
+    reason: Reason | None
+    detail: str | None
+    retry_after_seconds: float | None
+    weighed: WeighedShape | None = Field(description="null where it could not answer in the best of health")
+
+
 class AnswerShape(Shape):
     """Where one prompt's instances come from."""
 
@@ -113,6 +144,7 @@ class AnswerShape(Shape):
     region: str | None = None
     cache: CacheStatus | None = None
     warnings: list[str] = []
+    explanation: list[ExplainedShape] | None = Field(default=None, description="only when `explain` is true")
     error: ProblemShape | None = None
 
 
@@ -191,6 +223,7 @@ class QuotedShape(Shape):
     cache: Literal["hit", "miss"]
     candidates: list[CandidateShape] = Field(description="in the order in which they would be tried")
     excluded: list[ExclusionShape]
+    explanation: list[ExplainedShape] = Field(description="every deployment, and what it was weighed by")
     most_microusd: int = Field(description="the most that this prompt can cost: every attempt charged or held")
     error: ProblemShape | None = None
 
@@ -242,9 +275,24 @@ class PriceShape(Shape):
 class HealthShape(Shape):
     """What a deployment did lately."""
 
-    state: Literal["closed", "open", "half_open"]
-    reason: str | None
+    state: BreakerState
+    cause: Cause | None = Field(description="why it is not closed")
+    reason: str | None = Field(description="the same, in words")
     retry_after_seconds: float
+    open_seconds: float = Field(description="for how long it has not been closed")
+    openings: int = Field(description="how often it has opened since the start")
+    calls: int = Field(description="that ended within the last minute")
+    error_rate: float = Field(description="the share of these that failed")
+    slow_rate: float = Field(description="the share of these that were slow")
+    hinted: bool = Field(description="whether another replica has found it bad lately")
+
+
+class ConcurrencyShape(Shape):
+    """How many calls a deployment bears."""
+
+    limit: int = Field(description="calls at once, as things stand")
+    maximum: int
+    waiting: int = Field(description="questions that wait for a place")
 
 
 class DeploymentShape(Shape):
@@ -256,11 +304,14 @@ class DeploymentShape(Shape):
     family: str
     region: str
     priority: int
+    weight: int
+    labels: dict[str, str]
     capabilities: CapabilitiesShape
     price: PriceShape | None
     takes_traffic: bool
     health: HealthShape
     in_flight: int
+    concurrency: ConcurrencyShape
 
 
 class DeploymentsShape(Shape):

@@ -20,7 +20,7 @@ class Flights(Generic[T]):
     def __init__(self) -> None:
         """Start with nothing in flight."""
         self._named: dict[Hashable, asyncio.Task[T]] = {}
-        self._all: set[asyncio.Task[T]] = set()
+        self._all: set[asyncio.Task[Any]] = set()
 
     def __contains__(self, name: Hashable) -> bool:
         """Whether work of that name is in flight."""
@@ -43,22 +43,29 @@ class Flights(Generic[T]):
             task.add_done_callback(lambda done: self._landed(name, done))
         return await asyncio.shield(task)
 
+    def keep(self, task: asyncio.Task[Any]) -> None:
+        """Have work that was begun elsewhere land with the rest."""
+        self._all.add(task)
+        task.add_done_callback(lambda done: self._landed(None, done))
+
     def __len__(self) -> int:
         """Count what is in flight."""
         return len(self._all)
 
     async def land(self, seconds: float) -> int:
         """Wait that long for all of it to end; cancel the rest, and return how many those were."""
-        if not self._all:
-            return 0
-        _, late = await asyncio.wait(set(self._all), timeout=seconds)
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while self._all and (left := until - loop.time()) > 0:  # one that ends may leave others behind
+            await asyncio.wait(set(self._all), timeout=left)
+        late = set(self._all)
+        while self._all:
+            for task in self._all:
+                task.cancel()
+            await asyncio.wait(set(self._all))
         return len(late)
 
-    def _landed(self, name: Hashable | None, task: asyncio.Task[T]) -> None:
+    def _landed(self, name: Hashable | None, task: asyncio.Task[Any]) -> None:
         self._all.discard(task)
         if name is not None and self._named.get(name) is task:
             del self._named[name]

@@ -9,9 +9,19 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
-from gateway.request import CacheMode, Fit, MaskEncoding, Strategy
+from gateway.request import CacheMode, Fit, Learned, MaskEncoding, Strategy
 from providers.contract import Money
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
@@ -130,7 +140,9 @@ class OutputBody(Body):
 class RouteBody(Body):
     """Where to ask. A list that is null is no wish."""
 
-    strategy: Strategy = Strategy.CHEAPEST
+    strategy: Strategy | None = Field(
+        default=None, description="how candidates are ordered; null: as the operator set it for the tenant"
+    )
     deployments: Annotated[list[Name], Field(min_length=1, max_length=64)] | None = None
     providers: Annotated[list[Name], Field(min_length=1, max_length=64)] | None = None
     regions: Annotated[list[Name], Field(min_length=1, max_length=64)] | None = None
@@ -141,7 +153,21 @@ class RouteBody(Body):
     )
     deadline_seconds: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)] = SECONDS_BY_DEFAULT
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
-    hedge_after_seconds: None = Field(default=None, description="hedging is not offered: null")
+    hedge_after_seconds: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)] | Learned | None = Field(
+        default=None,
+        description="ask a second deployment as well when the first has not answered by then: seconds, or `p95`, which "
+        "is learned from its latest calls. Both calls are paid for; at most 5 % of all questions are asked twice. "
+        "null: as the operator set it for the tenant, and that is off unless it was switched on",
+    )
+
+    @field_validator("hedge_after_seconds", mode="wrap")
+    @classmethod
+    def _is_a_delay(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        """Refuse what is neither seconds nor the word for what is learned, in one sentence about both."""
+        try:
+            return check(value)
+        except ValidationError:
+            raise ValueError(f'{value!r:.40} is no delay: write seconds above 0 and up to 600, "p95" or null') from None
 
     @field_validator("max_charge_usd")
     @classmethod
@@ -194,6 +220,10 @@ class SegmentationBody(Body):
     output: OutputBody = OutputBody()
     route: RouteBody = RouteBody()
     cache: CacheBody = CacheBody()
+    explain: bool = Field(
+        default=False,
+        description="have each answer say of every deployment what it scored, and why it was chosen or was not",
+    )
     quote_id: Annotated[str, StringConstraints(min_length=1, max_length=16_384)] | None = Field(
         default=None,
         description="the `quote_id` of a quote for an equal request: it never costs more than that said. The deadline "

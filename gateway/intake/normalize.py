@@ -16,7 +16,7 @@ from gateway.intake.body import (
     TextBody,
 )
 from gateway.problems import InvalidRequest
-from gateway.request import CacheWish, Caller, Output, Route, SegmentationRequest
+from gateway.request import CacheWish, Caller, Output, Route, SegmentationRequest, TenantPolicy
 from providers.contract import (
     AutomaticPrompt,
     Box,
@@ -52,11 +52,12 @@ def normalize(
             for field, prompt in prompts
         ),
         fields=tuple(field for field, _ in prompts),
-        route=_route(body.route),
+        route=_route(body.route, caller.policy),
         cache=CacheWish(body.cache.mode, body.cache.ttl_seconds),
         output=Output(body.output.masks, body.output.overlay),
         deadline=deadline,
         fit=body.fit,
+        explain=body.explain,
         tags=tuple(sorted(body.tags.items())),
         metadata=body.metadata,
     )
@@ -118,14 +119,15 @@ def _size(picture: Picture) -> str:
     return f"{picture.width} wide and {picture.height} high"
 
 
-def _route(body: RouteBody) -> Route:
+def _route(body: RouteBody, policy: TenantPolicy) -> Route:
     return Route(
-        strategy=body.strategy,
+        strategy=policy.strategy if body.strategy is None else body.strategy,
         deployments=_names(body.deployments),
         providers=_names(body.providers),
         regions=_names(body.regions),
         max_charge=None if body.max_charge_usd is None else Money.from_usd(body.max_charge_usd),
         max_attempts=body.max_attempts,
+        hedge_after=policy.hedge_after if body.hedge_after_seconds is None else body.hedge_after_seconds,
     )
 
 

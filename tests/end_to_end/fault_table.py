@@ -210,7 +210,7 @@ def _connections() -> Iterator[Row]:
     yield Row(10, "download-drip", RUNFLOW, fault, **_SPOILT, **_SLOW)
     yield Row(
         10, "engine-outlasts-deadline", (LOCAL,), None, "unanswered", "release", 0, Then.LATE,
-        deadline_seconds=0.2, asked="large picture",
+        deadline_seconds=0.5, asked="large picture",
     )  # fmt: skip
 
 

@@ -218,7 +218,7 @@ def question(upstreams: Upstreams, row: Row, asked: str, *deployments: str) -> d
 
 def _large(_: Upstreams) -> tuple[bytes, dict[str, Any]]:
     """Return a picture that takes longer to be read than the question allows, and the question for all there is."""
-    stripes = np.arange(4000, dtype=np.uint8)[:, None] * np.ones((1, 4000), np.uint8)
+    stripes = np.arange(6500).astype(np.uint8)[:, None] * np.ones((1, 6500), np.uint8)
     return form("PNG", "RGB", compress_level=1)(stripes), {"kind": "automatic"}
 
 

@@ -155,3 +155,29 @@ async def test_landing_cancels_what_is_late_and_lets_it_clean_up() -> None:
     assert (["held"], 0) == (cleaned, len(flights))
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_landing_waits_for_what_was_begun_elsewhere_and_is_kept_meanwhile() -> None:
+    """Work that is handed over while others land is waited for, or cancelled with the rest."""
+    flights, ended = Flights[str](), list[str]()
+
+    async def brief(name: str, seconds: float) -> str:
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            ended.append(name)
+        return name
+
+    async def work() -> str:
+        flights.keep(asyncio.create_task(brief("left behind", 0.02)))
+        return "answer"
+
+    waiting = asyncio.create_task(flights.join("question", work))
+    await asyncio.sleep(0)
+    assert 0 == await flights.land(5)
+    assert ("answer", ["left behind"], 0) == (await waiting, ended, len(flights))
+
+    flights.keep(asyncio.create_task(brief("late", 60)))
+    await asyncio.sleep(0)
+    assert 1 == await flights.land(0)
+    assert (["left behind", "late"], 0) == (ended, len(flights))

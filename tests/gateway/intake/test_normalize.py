@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from gateway.intake.body import SegmentationBody
 from gateway.intake.normalize import normalize
 from gateway.problems import InvalidRequest
-from gateway.request import CacheMode, CacheWish, Caller, MaskEncoding, Output, Route, SegmentationRequest, Strategy
+from gateway.request import (
+    CacheMode,
+    CacheWish,
+    Caller,
+    Learned,
+    MaskEncoding,
+    Output,
+    Route,
+    SegmentationRequest,
+    Strategy,
+    TenantPolicy,
+)
 from providers.contract import (
     AutomaticPrompt,
     Box,
@@ -89,7 +100,9 @@ def test_all_that_was_wished_is_in_the_request() -> None:
             "regions": ["eu"],
             "max_charge_usd": "0.02",
             "max_attempts": 2,
+            "hedge_after_seconds": "p95",
         },
+        explain=True,
         cache={"mode": "refresh", "ttl_seconds": 60},
         tags={"b": "2", "a": "1"},
         metadata={"order": 7},
@@ -103,7 +116,9 @@ def test_all_that_was_wished_is_in_the_request() -> None:
         request.questions[0].min_score,
         request.questions[0].picture,
     )
-    assert Route(Strategy.PRIORITY, frozenset({"a", "b"}), None, frozenset({"eu"}), Money(20_000), 2) == request.route
+    places = frozenset({"a", "b"}), None, frozenset({"eu"})
+    assert Route(Strategy.PRIORITY, *places, Money(20_000), 2, Learned.P95) == request.route
+    assert request.explain
     assert ("seg_1", Caller("acme", "key_1"), DEADLINE) == (request.id, request.caller, request.deadline)
 
 
@@ -118,6 +133,21 @@ def test_without_wishes_the_defaults_hold() -> None:
         request.tags,
         request.metadata,
     )
+
+
+def test_what_a_request_leaves_open_is_as_the_operator_has_set_it_for_the_tenant() -> None:
+    """The tenant's strategy and hedging hold for a request that names none, and give way to one that does."""
+    caller = Caller("acme", "key_1", policy=TenantPolicy(strategy=Strategy.FASTEST, hedge_after=0.5))
+    for route, wished in (
+        ({}, (Strategy.FASTEST, 0.5)),
+        ({"strategy": None, "hedge_after_seconds": None}, (Strategy.FASTEST, 0.5)),
+        ({"strategy": "cheapest", "hedge_after_seconds": 2}, (Strategy.CHEAPEST, 2.0)),
+    ):
+        body = {"image": {"url": "https://example.com/a.png"}, "prompt": "x", "route": route}
+        read = SegmentationBody.model_validate_json(json.dumps(body))
+        request = normalize(read, PICTURE, request_id="seg_1", caller=caller, deadline=DEADLINE)
+        assert wished == (request.route.strategy, request.route.hedge_after)
+        assert not request.explain
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
 from gateway.accounting.pricing import Terms
-from gateway.problems import LedgerDown
-from gateway.routing.failover import NoAnswer, first_answer
+from gateway.problems import LedgerDown, Overloaded
+from gateway.routing.concurrency import Bounds, Limiters, Place
+from gateway.routing.failover import NoAnswer, Passed, first_answer
 from gateway.routing.ranking import Candidate
 from providers.contract import (
     Deadline,
@@ -30,18 +31,29 @@ ANSWER = "answer"
 class Attempts:
     """Candidates that end as they are told, after as many seconds as they are told, by a hand-wound clock."""
 
-    ends: dict[str, str | Exception | None]
+    ends: dict[str, str | Exception | Passed]
     seconds: dict[str, float] = field(default_factory=dict)
     now: float = 0.0
     asked: list[str] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)
 
-    async def __call__(self, candidate: Candidate, deadline: Deadline) -> str | None:
-        """Make one attempt."""
+    limiters: Limiters = field(default_factory=lambda: Limiters({name: Bounds(1) for name in "abcd"}, lambda: 0.0))
+    waited: list[list[str]] = field(default_factory=list)
+
+    async def places(self, names: Sequence[str], deadline: Deadline) -> Place:
+        """Wait for a place; the first of them has one by now."""
+        self.waited.append(list(names))
+        return await self.limiters.place(names, "acme", deadline)
+
+    async def __call__(self, candidate: Candidate, deadline: Deadline, /, *, place: Place | None) -> str | Passed:
+        """Make one attempt; whoever has waited for a place has one."""
         self.asked.append(candidate.name)
         self.shares.append(deadline.remaining())
         self.now += min(self.seconds.get(candidate.name, 0.0), deadline.remaining())
         end = self.ends[candidate.name]
+        if place is not None:
+            place.succeeded()
+            return ANSWER
         if isinstance(end, Exception):
             raise end
         return end
@@ -50,7 +62,7 @@ class Attempts:
         """Ask all of them."""
         candidates = [Candidate(offer(name), Terms(price(name, 5000))) for name in self.ends]
         deadline = Deadline.after(seconds, lambda: self.now)
-        return await first_answer(candidates, self, deadline=deadline, max_attempts=max_attempts)
+        return await first_answer(candidates, self, self.places, deadline=deadline, max_attempts=max_attempts)
 
 
 @pytest.mark.parametrize(
@@ -100,13 +112,13 @@ async def test_no_more_calls_are_made_than_were_allowed(most: int, asked: str) -
 
 async def test_a_candidate_that_was_not_called_costs_no_attempt() -> None:
     """Where a breaker opened meanwhile, the next one is asked in its place."""
-    attempts = Attempts({"a": None, "b": ProviderFailed("no"), "c": None, "d": ANSWER})
+    attempts = Attempts({"a": Passed.OUT, "b": ProviderFailed("no"), "c": Passed.OUT, "d": ANSWER})
     assert ANSWER == await attempts.answer(max_attempts=2)
     assert ["a", "b", "c", "d"] == attempts.asked
 
 
-@pytest.mark.parametrize("ends", [{}, {"a": None, "b": None}])
-async def test_where_nobody_was_called_there_is_no_last_failure(ends: dict[str, None]) -> None:
+@pytest.mark.parametrize("ends", [{}, {"a": Passed.OUT, "b": Passed.OUT}])
+async def test_where_nobody_was_called_there_is_no_last_failure(ends: dict[str, Passed]) -> None:
     """Whoever reads it knows that nothing was spent."""
     attempts = Attempts(dict(ends))
     with pytest.raises(NoAnswer) as ended:
@@ -148,13 +160,14 @@ async def test_nobody_is_asked_when_the_time_is_over() -> None:
     late = ProviderUnanswered("late")
     attempts = Attempts({"a": late, "b": ANSWER})
 
-    async def overrunning(candidate: Candidate, deadline: Deadline) -> str | None:
+    async def overrunning(candidate: Candidate, deadline: Deadline, /, *, place: Place | None) -> str | Passed:
         attempts.now = 31.0
-        return await attempts(candidate, deadline)
+        return await attempts(candidate, deadline, place=place)
 
     candidates = [Candidate(offer(name), Terms(price(name, 1))) for name in "ab"]
+    deadline = Deadline.after(30, lambda: attempts.now)
     with pytest.raises(NoAnswer) as ended:
-        await first_answer(candidates, overrunning, deadline=Deadline.after(30, lambda: attempts.now), max_attempts=3)
+        await first_answer(candidates, overrunning, attempts.places, deadline=deadline, max_attempts=3)
     assert (["a"], late) == (attempts.asked, ended.value.last)
 
 
@@ -164,3 +177,38 @@ async def test_what_is_not_a_provider_s_failure_ends_it_at_once() -> None:
     with pytest.raises(LedgerDown):
         await attempts.answer()
     assert ["a"] == attempts.asked
+
+
+async def test_one_that_is_full_is_passed_over_while_another_has_a_place() -> None:
+    """No place is waited for while another candidate is free."""
+    attempts = Attempts({"a": Passed.FULL, "b": ANSWER})
+    assert ANSWER == await attempts.answer()
+    assert (["a", "b"], []) == (attempts.asked, attempts.waited)
+
+
+async def test_when_nobody_else_is_left_a_place_is_waited_for_wherever_one_comes_free() -> None:
+    """At all of those that were full, once the others have failed or are out."""
+    attempts = Attempts({"a": Passed.OUT, "b": Passed.FULL, "c": ProviderFailed("no"), "d": Passed.FULL})
+    assert ANSWER == await attempts.answer()
+    assert (["a", "b", "c", "d", "b"], [["b", "d"]]) == (attempts.asked, attempts.waited)
+
+
+async def test_where_there_will_be_no_place_in_time_the_caller_is_told() -> None:
+    """As a problem of ours when nobody was asked, and otherwise as the failure of who was."""
+    attempts = Attempts({"a": Passed.FULL, "b": Passed.FULL})
+    taken = [attempts.limiters[name].try_place() for name in "ab"]
+    with pytest.raises(Overloaded, match="every deployment that could answer is busy"):
+        await attempts.answer(seconds=0.05)
+    attempts.ends["b"] = ProviderFailed("no")
+    with pytest.raises(NoAnswer) as ended:
+        await attempts.answer(seconds=0.05)
+    assert attempts.ends["b"] is ended.value.last
+    assert all(place is not None for place in taken)
+
+
+async def test_no_place_is_waited_for_without_an_attempt_left() -> None:
+    """One call was allowed, and one was made."""
+    attempts = Attempts({"a": Passed.FULL, "b": ProviderFailed("no")})
+    with pytest.raises(NoAnswer):
+        await attempts.answer(max_attempts=1)
+    assert [] == attempts.waited
