@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
-WORKERS ?= 2
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test serve check bench setup openapi readme lock clean
@@ -24,7 +24,7 @@ serve: $(VENV)/.runtime ## run the gateway on http://127.0.0.1:8080 with embedde
 
 test: $(VENV)/.tests ## run every test, with real redis-server and PostgreSQL (ARGS="tests/gateway -x" for fewer)
 	@sh tests/setup_servers.sh redis-server postgresql
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not alone" $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not alone" $(ARGS)
 	@$(BIN)/python -m pytest -m alone $(ARGS) || [ $$? -eq 5 ] # 5: ARGS leaves none of them
 
 check: $(VENV)/.tests ## format, lint, types, import contracts, OpenAPI drift, lock files

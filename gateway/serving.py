@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 import socket
 import threading
@@ -116,9 +117,21 @@ def spare_the_collector() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
+class _Supervisor(Multiprocess):
+    """uvicorn's own starts every process anew on SIGHUP, which closes connections and empties caches."""
+
+    def handle_hup(self) -> None:
+        """Hand SIGHUP on to the processes."""
+        for process in self.processes:
+            if process.pid is not None and process.process.is_alive():
+                os.kill(process.pid, signal.SIGHUP)
+
+
 def serve_in_processes(factory: str, listeners: Sequence[socket.socket], *, processes: int) -> None:
     """
     Serve the app that *factory* makes, in that many processes that share their sockets, until SIGINT or SIGTERM.
+
+    SIGHUP is handed on to every one of them: what it means is the app's to say.
 
     Args:
         factory: `module:function`, imported and called in each process.
@@ -128,7 +141,7 @@ def serve_in_processes(factory: str, listeners: Sequence[socket.socket], *, proc
     Raises:
         StartFailed: one could not start; it has said why on stderr.
     """
-    supervisor = Multiprocess(_settings(factory, processes=processes), sockets=list(listeners))
+    supervisor = _Supervisor(_settings(factory, processes=processes), sockets=list(listeners))
     try:
         supervisor.run()
     finally:

@@ -13,6 +13,7 @@ import aiohttp
 
 from gateway.app import check_settings, create_app
 from gateway.intake.body import RouteBody, SegmentationBody
+from gateway.request import Strategy
 from gateway.serving import running
 from gateway.settings import load_settings, settings_from_yaml
 from providers.contract import Mask
@@ -114,11 +115,12 @@ def test_the_request_fields_in_the_readme_exist() -> None:
     text = README.split("| in a request | values |", 1)[1].split("\n\n", 1)[0]
     route = set(re.findall(r"`([a-z_]+)`", next(line for line in text.splitlines() if line.startswith("| `route`"))))
 
-    names = "prompts output max_masks min_score fit route cache tags metadata quote_id"
+    names = "prompts output explain max_masks min_score fit route cache tags metadata quote_id"
     for name in names.split():
         assert name in SegmentationBody.model_fields
         assert f"`{name}" in text
-    assert route - {"route", "cheapest", "priority"} == set(RouteBody.model_fields) - {"hedge_after_seconds"}
+    strategies = {strategy.value for strategy in Strategy}
+    assert route - {"route"} == set(RouteBody.model_fields) | strategies
 
 
 def test_the_configuration_in_the_readme_is_accepted() -> None:

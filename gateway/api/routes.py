@@ -24,15 +24,17 @@ from gateway.api.reading import read_request
 from gateway.api.schema import DeploymentsShape, QuoteShape, ReadyShape, SegmentationShape, UsageShape
 from gateway.api.trace import Trace, trace_of
 from gateway.api.usage import PARAMETERS, read_usage_query, usage_body, usage_csv, wants_csv
-from gateway.flow import Services, answer_all, open_deployments
+from gateway.flow import answer_all, open_deployments
 from gateway.intake.access import require
 from gateway.intake.body import SegmentationBody
 from gateway.intake.callers import Callers, Peer
 from gateway.intake.normalize import normalize
 from gateway.intake.picture import PictureLimits, PictureSource, bring_picture
 from gateway.problems import GatewayError
+from gateway.purchase import Services
 from gateway.quoting import digest_of, quote, terms_of
 from gateway.request import Answer, Caller, Scope, SegmentationRequest
+from gateway.routing.drain import Drains
 from providers.contract import Deadline, Fetcher
 
 
@@ -52,6 +54,7 @@ class House:
     fetcher: Fetcher
     fetch_seconds: float
     picture_limits: PictureLimits
+    drains: Drains
 
 
 class PlainRoute(APIRoute):
@@ -89,7 +92,12 @@ IDEMPOTENT = {
 async def segment(request: Request) -> Response:
     """Answer every prompt about one picture, from the cache or from the best deployment, until the deadline."""
     house, trace = house_of(request), trace_of(request)
-    started = house.services.clock()
+    started = house.services.clock() if trace.started is None else trace.started
+    with house.services.uses:
+        return await _segment(request, house, trace, started)
+
+
+async def _segment(request: Request, house: House, trace: Trace, started: float) -> Response:
     caller = await caller_of(request, Scope.SEGMENT)
     async with house.limits.admit(caller, trace.headers):
         key = idempotency_key(request.headers.getlist(HEADER))
@@ -103,7 +111,12 @@ async def segment(request: Request) -> Response:
 
 
 async def _segmented(asked: _Asked, house: House, trace: Trace, started: float) -> Response:
-    """Bring the picture, answer, and write the answer."""
+    """Bring the picture, answer, and write the answer; under an Idempotency-Key that is a task of its own."""
+    with house.services.uses:
+        return await _answered(asked, house, trace, started)
+
+
+async def _answered(asked: _Asked, house: House, trace: Trace, started: float) -> Response:
     clock = house.services.clock
     request, fetch_ms = await _with_picture(asked, house)
     promised = None
@@ -140,6 +153,11 @@ async def _segmented(asked: _Asked, house: House, trace: Trace, started: float) 
 async def quote_request(request: Request) -> Response:
     """Say what a request would cost, by which deployments, in which order, and why the others are out."""
     house, trace = house_of(request), trace_of(request)
+    with house.services.uses:
+        return await _quoted(request, house, trace)
+
+
+async def _quoted(request: Request, house: House, trace: Trace) -> Response:
     caller = await caller_of(request, Scope.SEGMENT)
     async with house.limits.admit(caller, trace.headers):
         asked, _ = await _with_picture(await _read(request, caller, house, trace), house)
@@ -156,9 +174,9 @@ async def list_deployments(request: Request) -> Response:
     house = house_of(request)
     services = house.services
     await caller_of(request)
-    views, now = services.health.views(), round(services.wall() * MICROS)
+    views, places, now = services.health.views(), services.places.views(), round(services.wall() * MICROS)
     listed = [
-        deployment_body(offer, services.prices.price_at(offer.name, now), views[offer.name])
+        deployment_body(offer, services.prices.price_at(offer.name, now), views[offer.name], places[offer.name])
         for offer in services.offers
     ]
     return _json({"object": "list", "deployments": listed})
@@ -213,6 +231,8 @@ async def metrics(request: Request) -> Response:
     text = services.metrics.text(
         open_deployments=open_deployments(services),
         in_flight=house.gate.taken,
+        gate=(house.gate.limit, house.gate.waiting),
+        places={name: (view.limit, view.waiting) for name, view in services.places.views().items()},
         cache_bytes=services.cache.bytes,
         ledger={
             "operations": ledger.journal.operations,
@@ -240,7 +260,8 @@ async def _read(request: Request, caller: Caller, house: House, trace: Trace) ->
         request, max_picture_bytes=house.picture_limits.max_bytes, workers=house.services.workers
     )
     trace.answer_id = house.services.new_id("seg")
-    deadline = Deadline.after(body.route.deadline_seconds, house.services.clock)
+    started = house.services.clock() if trace.started is None else trace.started
+    deadline = Deadline(started + body.route.deadline_seconds, house.services.clock)
     return _Asked(caller, body, source, deadline, trace.answer_id)
 
 

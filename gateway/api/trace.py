@@ -42,6 +42,8 @@ class Trace:
     """What is noted of one request on its way, for the log line."""
 
     request_id: str
+    started: float | None = None
+    """When it came in, before it waited for anything, by the gateway's monotonic clock."""
     answer_id: str | None = None
     """The id of the answer: the ledger's name for the request."""
     outcome: str = "ok"
@@ -109,7 +111,7 @@ class Surroundings:
             await self._app(scope, receive, send)
             return
         started = self._clock()
-        trace = Trace(_own_id(scope) or self._new_id("req"))
+        trace = Trace(_own_id(scope) or self._new_id("req"), started)
         scope["maskgate.trace"] = trace
         status = 0
 
@@ -144,7 +146,7 @@ class Surroundings:
         if scope["path"] in ALWAYS_OPEN:
             await self._app(scope, receive, send)
             return
-        with self._gate.enter():
+        async with self._gate.enter(lambda: _sender(scope)):
             endpoint = self._direct.get((scope["method"], scope["path"]))
             if endpoint is None:
                 await self._app(scope, receive, send)
@@ -168,6 +170,15 @@ class Surroundings:
             charged_microusd=trace.charged_microusd,
             ms=round(seconds * 1000, 2),
         )
+
+
+def _sender(scope: Scope) -> str:
+    """Return who takes turns at the gate: a key, since its tenant is not known yet; or else an address."""
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            return str(value.decode("latin-1"))
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def _own_id(scope: Scope) -> str | None:

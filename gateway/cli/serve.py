@@ -33,7 +33,11 @@ def serve(
         bool, typer.Option("--sandbox", help="Also start sandbox upstreams, and use only them.")
     ] = False,
 ) -> None:
-    """Run the gateway until SIGINT or SIGTERM; requests in flight are finished."""
+    """
+    Run the gateway until SIGINT or SIGTERM; requests in flight are finished.
+
+    A configuration file is read again when it changes, and on SIGHUP, without dropping a request.
+    """
     with ExitStack() as stack:
         if sandbox:
             if config is not None:
@@ -48,7 +52,7 @@ def serve(
 def _run(config: Path | None, *, host: str, port: int, admin_port: int | None, workers: int) -> None:
     """Serve until a signal, in this process or in several."""
     from gateway.app import create_app
-    from gateway.cli.worker import settings_for
+    from gateway.cli.worker import settings_for, source_for
     from gateway.serving import StartFailed, listen, serve_in_processes, url_of
     from gateway.serving import serve as serve_app
     from gateway.settings import SettingsError
@@ -63,7 +67,8 @@ def _run(config: Path | None, *, host: str, port: int, admin_port: int | None, w
             listeners.append(listen(host, wanted, option="--admin-port"))
             given = listeners[1].getsockname()[1]
             settings = settings.model_copy(update={"admin": settings.admin.model_copy(update={"port": given})})
-            os.environ["MASKGATE_ADMIN_PORT"] = str(given)  # several processes read their settings anew
+            if admin_port is not None:  # goes before the file's, whenever and wherever that is read again
+                os.environ["MASKGATE_ADMIN_PORT"] = str(given)
             typer.echo(f"Admin routes on {url_of(listeners[1])}", err=True)
         if workers > 1:
             typer.echo(f"Maskgate on {url}, {workers} processes", err=True)
@@ -72,9 +77,8 @@ def _run(config: Path | None, *, host: str, port: int, admin_port: int | None, w
                 os.environ[MULTIPROCESS_VARIABLE] = shared  # so that whichever answers /metrics speaks for all
                 serve_in_processes("gateway.cli.worker:create", listeners, processes=workers)
         else:
-            serve_app(
-                create_app(settings), listeners, started=lambda: typer.echo(f"Maskgate on {url} ({url}/docs)", err=True)
-            )
+            app = create_app(settings, source=source_for(config, host=host, environ=os.environ))
+            serve_app(app, listeners, started=lambda: typer.echo(f"Maskgate on {url} ({url}/docs)", err=True))
     except SettingsError as error:
         raise CommandFailed(str(error)) from error
     except StartFailed as error:

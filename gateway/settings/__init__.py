@@ -9,9 +9,12 @@ the deployments; `${NAME}` in it is taken from the environment.
 from gateway.settings.deployments import DeploymentSettings
 from gateway.settings.file import FileSettings
 from gateway.settings.loading import Settings, load_settings, settings_from_yaml
+from gateway.settings.locating import locate
 from gateway.settings.prices import PriceSettings, PricingSettings
 from gateway.settings.problem import ConfigProblem, SettingsError
 from gateway.settings.rates import RateSettings
+from gateway.settings.restarting import needs_restart
+from gateway.settings.routing import DoubtSettings, RoutingSettings
 from gateway.settings.section import Section
 from gateway.settings.sections import (
     MOST_PIXELS,
@@ -25,9 +28,11 @@ from gateway.settings.sections import (
     QuoteSettings,
     ReconcileSettings,
 )
+from gateway.settings.showing import MASK, shown, shown_environment
 from gateway.settings.tenants import TenantSettings
 
 __all__ = [
+    "MASK",
     "MOST_PIXELS",
     "AccessSettings",
     "AdminSettings",
@@ -35,6 +40,7 @@ __all__ = [
     "CacheSettings",
     "ConfigProblem",
     "DeploymentSettings",
+    "DoubtSettings",
     "FetchSettings",
     "FileSettings",
     "IdempotencySettings",
@@ -44,10 +50,15 @@ __all__ = [
     "QuoteSettings",
     "RateSettings",
     "ReconcileSettings",
+    "RoutingSettings",
     "Section",
     "Settings",
     "SettingsError",
     "TenantSettings",
     "load_settings",
+    "locate",
+    "needs_restart",
     "settings_from_yaml",
+    "shown",
+    "shown_environment",
 ]

@@ -11,6 +11,8 @@ from gateway.settings.figures import Markup
 from gateway.settings.prices import Contradiction, PriceSettings, contradictions_of
 from gateway.settings.section import Section
 
+LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/-]{0,62}$")]
+
 
 class DeploymentSettings(Section):
     """One model of one provider in one region at one endpoint."""
@@ -23,6 +25,18 @@ class DeploymentSettings(Section):
     credential: str = Field(default="", repr=False)
     priority: Annotated[int, Field(ge=0, le=1000)] = 1
     """Lower is asked first under the strategy `priority`, and breaks ties under the others."""
+    weight: Annotated[int, Field(ge=0, le=1000)] = 1
+    """Its share of the traffic under the strategy `weighted`; 0 is asked only when all others have failed."""
+    labels: dict[LabelName, Annotated[str, StringConstraints(max_length=200)]] = Field(
+        default_factory=dict, max_length=32
+    )
+    """The operator's own words about it, shown in GET /v1/deployments: no secrets."""
+    max_concurrency: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Calls under way at once at most, in one process; None: as many as it turns out to bear."""
+    max_queue: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    """Questions that may wait for it while all its places are taken, in one process; None: the gateway's default."""
+    slow_seconds: Annotated[float, Field(gt=0, le=600)] | None = None
+    """A call that takes longer counts as slow; None: one that takes much longer than its calls usually do."""
     price: PriceSettings | None = None
     """The one price. With neither this nor `prices`: the provider's list price; without that, it takes no traffic."""
     prices: tuple[PriceSettings, ...] | None = None

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import Field, field_validator
 
-from gateway.request import UNRESTRICTED, RateLimit, TenantPolicy
+from gateway.request import RateLimit, TenantPolicy
 from gateway.settings.deployments import DeploymentSettings
 from gateway.settings.prices import Contradiction, PricingSettings
 from gateway.settings.rates import unlimited_burst
+from gateway.settings.routing import RoutingSettings
 from gateway.settings.section import Section
 from gateway.settings.sections import (
     AccessSettings,
@@ -37,6 +38,7 @@ class FileSettings(Section):
     tenants: dict[TenantName, TenantSettings] = Field(default_factory=dict)
     """What holds for some tenants; every other one is free to use all, within `limits`, at the general prices."""
     pricing: PricingSettings = PricingSettings()
+    routing: RoutingSettings = RoutingSettings()
     fetch: FetchSettings = FetchSettings()
     cache: CacheSettings = CacheSettings()
     access: AccessSettings = AccessSettings()
@@ -69,13 +71,16 @@ class FileSettings(Section):
     @property
     def default_rules(self) -> tuple[TenantPolicy, RateLimit]:
         """What a tenant may use, and how much of it at once, that the file does not name."""
-        return UNRESTRICTED, self.limits.rate_limit()
+        return self.routing.policy(), self.limits.rate_limit()
 
     @property
     def tenant_rules(self) -> Mapping[str, tuple[TenantPolicy, RateLimit]]:
         """What each tenant may use that the file names, and how much of it at once."""
         limit = self.limits.rate_limit()
-        return {name: (tenant.policy(), tenant.rate_limit_over(limit)) for name, tenant in self.tenants.items()}
+        return {
+            name: (tenant.policy_over(self.routing), tenant.rate_limit_over(limit))
+            for name, tenant in self.tenants.items()
+        }
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Find what is well-formed in each place and cannot hold together."""

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from gateway.request import TenantPolicy
+from gateway.request import Strategy, TenantPolicy
 from gateway.settings.figures import Markup, Usd
 from gateway.settings.rates import RateSettings
+from gateway.settings.routing import HedgeAfter, RoutingSettings
 
 TenantName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 
@@ -32,6 +33,10 @@ class TenantSettings(RateSettings):
     """The providers that may serve it; None: every one."""
     regions: _Names | None = None
     """The regions that may serve it; None: every one."""
+    strategy: Strategy | None = None
+    """Of its requests that name none; None: as `routing.strategy` says."""
+    hedge_after_seconds: HedgeAfter = None
+    """For its requests that say nothing; as `routing.hedge_after_seconds` where it is left out, a null for none."""
     share_cache: bool = False
     """Whether its answers are shared with every other tenant that shares."""
     markup: Markup | None = None
@@ -39,10 +44,13 @@ class TenantSettings(RateSettings):
     prices: dict[str, Usd] = Field(default_factory=dict)
     """By deployment: what it pays for one unit, whatever that costs; the unit is that of the deployment's price."""
 
-    def policy(self) -> TenantPolicy:
-        """Return what it may use, as routing knows it."""
+    def policy_over(self, routing: RoutingSettings) -> TenantPolicy:
+        """Return what it may use, as routing knows it, with the general word for what is not named here."""
+        hedged = self if "hedge_after_seconds" in self.model_fields_set else routing
         return TenantPolicy(
             providers=None if self.providers is None else frozenset(self.providers),
             regions=None if self.regions is None else frozenset(self.regions),
             share_cache=self.share_cache,
+            strategy=self.strategy or routing.strategy,
+            hedge_after=hedged.hedge_after_seconds,
         )

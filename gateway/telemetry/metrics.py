@@ -8,7 +8,7 @@ would be a way to fill our memory.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
@@ -25,6 +25,7 @@ class Metrics:
         """Register every series."""
         self._registry = CollectorRegistry()
         self._ever_open: set[str] = set()
+        self._ever_there: set[str] = set()
         self._requests = Counter(
             "maskgate_requests",
             "Answers given, by outcome (`ok` or a problem's code)",
@@ -113,6 +114,20 @@ class Metrics:
             registry=self._registry,
             multiprocess_mode="livesum",
         )
+        self._gate = Gauge(
+            "maskgate_gate",
+            "Requests: how many are worked on at once at most (`limit`), and how many wait for that (`waiting`)",
+            ["count"],
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self._places = Gauge(
+            "maskgate_deployment_places",
+            "Calls to a deployment: how many are under way at once at most (`limit`), and how many wait (`waiting`)",
+            ["deployment", "count"],
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
         self._cache_bytes = Gauge(
             "maskgate_cache_bytes",
             "What the in-process cache holds",
@@ -125,6 +140,24 @@ class Metrics:
             ["count"],
             registry=self._registry,
             multiprocess_mode="livesum",
+        )
+        self._openings = Counter(
+            "maskgate_deployment_openings",
+            "Times that a deployment's breaker opened or stayed open for longer, by why",
+            ["deployment", "cause"],
+            registry=self._registry,
+        )
+        self._reloads = Counter(
+            "maskgate_config_reloads",
+            "Readings of the configuration while the gateway ran, by what came of them",
+            ["result"],
+            registry=self._registry,
+        )
+        self._configured_at = Gauge(
+            "maskgate_config_last_success_timestamp_seconds",
+            "When the configuration that holds was taken over, at the start or since; of several processes the oldest",
+            registry=self._registry,
+            multiprocess_mode="livemin",
         )
 
     def request(self, outcome: str, seconds: float) -> None:
@@ -178,15 +211,53 @@ class Metrics:
         """Count a budget that was passed, or that refused."""
         self._budgets.labels(scope, period).inc()
 
+    def opened(self, deployment: str, cause: str) -> None:
+        """Count a breaker that opened or stays open for longer."""
+        self._openings.labels(deployment, cause).inc()
+
+    def reloaded(self, result: str) -> None:
+        """Count a reading of the configuration."""
+        self._reloads.labels(result).inc()
+
+    def configured(self, at: float) -> None:
+        """Note when a configuration was taken over or found to hold, in seconds since 1970, UTC."""
+        self._configured_at.set(at)
+
     def text(
-        self, *, open_deployments: Iterable[str], in_flight: int, cache_bytes: int, ledger: dict[str, int]
+        self,
+        *,
+        open_deployments: Iterable[str],
+        in_flight: int,
+        cache_bytes: int,
+        ledger: Mapping[str, int],
+        gate: tuple[int, int] | None = None,
+        places: Mapping[str, tuple[int, int]] | None = None,
     ) -> bytes:
-        """Return everything in Prometheus' text format, with the gauges as they are now."""
+        """
+        Return everything in Prometheus' text format, with the gauges as they are now.
+
+        Args:
+            open_deployments: whose breakers keep traffic away.
+            in_flight: requests being worked on.
+            cache_bytes: what the in-process cache holds.
+            ledger: its counts, by name.
+            gate: how many requests are worked on at once at most, and how many wait.
+            places: the same of each deployment's calls, by its name.
+        """
         now_open = set(open_deployments)
         self._ever_open |= now_open
         for deployment in self._ever_open:  # several processes share their series in files, which nothing takes out of
             self._open.labels(deployment).set(deployment in now_open)
         self._in_flight.set(in_flight)
+        if gate is not None:
+            self._gate.labels("limit").set(gate[0])
+            self._gate.labels("waiting").set(gate[1])
+        now_there = places or {}
+        self._ever_there |= now_there.keys()
+        for deployment in self._ever_there:
+            limit, waiting = now_there.get(deployment, (0, 0))
+            self._places.labels(deployment, "limit").set(limit)
+            self._places.labels(deployment, "waiting").set(waiting)
         self._cache_bytes.set(cache_bytes)
         for name, count in ledger.items():
             self._ledger.labels(name).set(count)

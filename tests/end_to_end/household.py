@@ -100,16 +100,23 @@ class Process:
 
 @contextmanager
 def gateway_process(
-    sandbox: RunningSandbox, state: Path, *, changes: Mapping[str, Mapping[str, Any]] | None = None
+    sandbox: RunningSandbox,
+    state: Path,
+    *,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
+    workers: int = 1,
 ) -> Iterator[Process]:
-    """Run `maskgate serve` while the block lasts, unless the test ends it before."""
+    """Run `maskgate serve` while the block lasts, in so many processes, unless the test ends it before."""
     state.mkdir(parents=True, exist_ok=True)
     file = state / "maskgate.yaml"
     file.write_text(configuration(sandbox, changes), encoding="utf-8")
     ours = {name: value for name, value in os.environ.items() if not name.startswith("MASKGATE_")}
     with (state / "gateway.log").open("a", encoding="utf-8") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gateway.cli.main", "serve", "--port", "0", "--config", str(file)],
+            [
+                *(sys.executable, "-m", "gateway.cli.main", "serve"),
+                *("--port", "0", "--config", str(file), "--workers", str(workers)),
+            ],
             env=ours | {"MASKGATE_STATE_DIR": str(state)},
             stdout=log,
             stderr=subprocess.PIPE,

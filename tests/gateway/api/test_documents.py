@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from starlette.routing import Route
 
-from gateway.api import admin_budgets, admin_keys, ledger
+from gateway.api import admin_budgets, admin_deployments, admin_keys, admin_reload, ledger
 from gateway.api.documents import EXAMPLE
 from gateway.api.problems import STATUS, problem_body
 from gateway.api.reading import parse_body
@@ -89,7 +89,14 @@ def test_every_call_is_there(document: dict[str, Any]) -> None:
     listed = {(method, path) for path, methods in document["paths"].items() for method in methods}
     routed = {
         (method.lower(), route.path)
-        for room in (router, ledger.router, admin_keys.router, admin_budgets.router)
+        for room in (
+            router,
+            ledger.router,
+            admin_keys.router,
+            admin_budgets.router,
+            admin_deployments.router,
+            admin_reload.router,
+        )
         for route in room.routes
         if isinstance(route, Route)
         for method in (route.methods or set()) - {"HEAD"}

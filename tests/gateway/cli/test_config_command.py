@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+import pytest
+import yaml
+
 from gateway.cli.failures import FAILED, WRONG_COMMAND_LINE
 from tests.gateway.house import Command
 
@@ -83,3 +86,65 @@ def test_writing_and_comparing_at_once_is_refused(maskgate: Command, tmp_path: P
     file = tmp_path / "openapi.json"
     assert maskgate("openapi", "--check", file, "--out", file).exit_code == WRONG_COMMAND_LINE
     assert not file.exists()
+
+
+SHOWN = """\
+deployments:
+  - name: eu
+    provider: runflow
+    model: meta/sam-3/image
+    region: eu
+    endpoint: https://eu.example
+    credential: ${CANARY_KEY}
+    callback_secrets: ["${CANARY_CALLBACK}"]
+"""
+
+
+def test_configuration_that_holds_is_shown_without_its_secrets(
+    maskgate: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Defaults and list prices are filled in, and what was printed can be checked as a configuration."""
+    monkeypatch.setenv("CANARY_KEY", "canary-credential")
+    monkeypatch.setenv("CANARY_CALLBACK", "canary-callback")
+    monkeypatch.setenv("MASKGATE_DATABASE_URL", "postgresql://maskgate:canary-password@db/maskgate")
+    file = tmp_path / "maskgate.yaml"
+    file.write_text(SHOWN)
+    result, as_json = maskgate("config", "show", file), maskgate("config", "show", file, "--json")
+    assert (0, 0) == (result.exit_code, as_json.exit_code)
+    assert "canary" not in f"{result.output}{as_json.output}"
+    shown = yaml.safe_load(result.stdout)
+    assert {"file": str(file), "configuration": shown} == {
+        name: value for name, value in json.loads(as_json.stdout).items() if name != "environment"
+    }
+    (deployment,) = shown["deployments"]
+    assert ("0.005", "success") == (deployment["price"]["usd"], deployment["price"]["unit"])
+    assert "# MASKGATE_DATABASE_URL=********" in result.stdout.splitlines()
+    again = tmp_path / "again.yaml"
+    again.write_text(result.stdout)
+    assert 0 == maskgate("config", "check", again).exit_code
+
+
+def test_what_the_environment_makes_is_shown(maskgate: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a file, the providers whose keys are in the environment are there, and the keys are not."""
+    monkeypatch.setenv("RUNFLOW_API_KEY", "canary-credential")
+    result = maskgate("config", "show")
+    assert 0 == result.exit_code
+    assert "canary" not in result.output
+    assert {"runflow", "local"} <= {each["provider"] for each in yaml.safe_load(result.stdout)["deployments"]}
+
+
+def test_unusable_configuration_is_not_shown(maskgate: Command, tmp_path: Path) -> None:
+    """What is wrong is said as `check` says it."""
+    file = tmp_path / "bad.yaml"
+    file.write_text(GOOD.replace("region:", "regoin:"))
+    result = maskgate("config", "show", file)
+    assert (FAILED, "") == (result.exit_code, result.stdout)
+    assert "regoin" in result.stderr
+
+
+def test_problem_of_a_provider_has_its_line(maskgate: Command, tmp_path: Path) -> None:
+    """What only a provider knows is named with file, line and column too."""
+    file = tmp_path / "bad.yaml"
+    file.write_text(GOOD.replace("model: classic", "model: baroque"))
+    (line,) = maskgate("config", "check", file).stderr.splitlines()
+    assert line.startswith(f"{file}:4:12: deployments[0] (here): model: ")

@@ -36,6 +36,11 @@ LABELS: dict[str, tuple[str, ...]] = {
     "maskgate_deployment_open": ("deployment",),
     "maskgate_requests_in_flight": (),
     "maskgate_cache_bytes": (),
+    "maskgate_gate": ("count",),
+    "maskgate_deployment_places": ("deployment", "count"),
+    "maskgate_deployment_openings_total": ("deployment", "cause"),
+    "maskgate_config_reloads_total": ("result",),
+    "maskgate_config_last_success_timestamp_seconds": (),
     "maskgate_ledger": ("count",),
 }
 
@@ -43,7 +48,14 @@ LABELS: dict[str, tuple[str, ...]] = {
 def text_of(metrics: Metrics, *open_deployments: str) -> str:
     """Return what a scrape reads."""
     ledger = {"operations": 7, "transactions": 2, "parked": 0}
-    return metrics.text(open_deployments=open_deployments, in_flight=3, cache_bytes=4096, ledger=ledger).decode()
+    return metrics.text(
+        open_deployments=open_deployments,
+        in_flight=3,
+        cache_bytes=4096,
+        ledger=ledger,
+        gate=(128, 7),
+        places={"prodia": (20, 2)},
+    ).decode()
 
 
 def series_of(text: str) -> Series:
@@ -70,6 +82,11 @@ def busy() -> Metrics:
     metrics.drifted("prodia", -250)
     metrics.drifted("prodia", 100)
     metrics.drifted("runflow-eu", 0)
+    metrics.opened("prodia", "denied")
+    metrics.reloaded("applied")
+    metrics.reloaded("refused")
+    metrics.reloaded("refused")
+    metrics.configured(1_800_000_000.5)
     return metrics
 
 
@@ -98,6 +115,14 @@ def test_what_happened_is_counted_once() -> None:
         ("maskgate_spend_micros_total", (("provider", "runflow"),)): 5000,
         ("maskgate_held_micros_total", (("provider", "prodia"),)): 4000,
         ("maskgate_price_drift_micros_total", (("deployment", "prodia"),)): 350,
+        ("maskgate_gate", (("count", "limit"),)): 128,
+        ("maskgate_gate", (("count", "waiting"),)): 7,
+        ("maskgate_deployment_places", (("count", "limit"), ("deployment", "prodia"))): 20,
+        ("maskgate_deployment_places", (("count", "waiting"), ("deployment", "prodia"))): 2,
+        ("maskgate_deployment_openings_total", (("cause", "denied"), ("deployment", "prodia"))): 1,
+        ("maskgate_config_reloads_total", (("result", "applied"),)): 1,
+        ("maskgate_config_reloads_total", (("result", "refused"),)): 2,
+        ("maskgate_config_last_success_timestamp_seconds", ()): 1_800_000_000.5,
         ("maskgate_upstream_denied_total", (("deployment", "prodia"),)): 1,
         ("maskgate_saved_micros_total", ()): 5000,
         ("maskgate_deployment_open", (("deployment", "prodia"),)): 1,
