@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 
 from gateway.api.documents import REFERENCE, describe
-from gateway.api.reading import field_path
+from gateway.api.reading import B, parse_json
 from gateway.api.routes import caller_of
 from gateway.intake.body import Body
-from gateway.problems import InvalidRequest, MalformedBody, UnsupportedContentType
+from gateway.problems import MalformedBody, UnsupportedContentType
 from gateway.request import Caller, Scope
-
-B = TypeVar("B", bound=Body)
 
 #: What an administrator asks for is a handful of short fields.
 MOST_BYTES = 2**16
@@ -84,28 +82,7 @@ async def read_body(request: Request, model: type[B], *, optional: bool = False)
     except ClientDisconnect:
         raise MalformedBody("the body ended early") from None
     if not raw and optional:
-        return parse(model, b"{}")
+        return parse_json(model, b"{}")
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedContentType("send application/json", field="Content-Type")
-    return parse(model, bytes(raw))
-
-
-def parse(model: type[B], raw: bytes) -> B:
-    """
-    Check a body of JSON.
-
-    Raises:
-        MalformedBody: not JSON.
-        InvalidRequest: naming the first field at fault, and how many more there are.
-    """
-    try:
-        return model.model_validate_json(raw)
-    except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
-        first = details[0]
-        if first["type"] == "json_invalid":
-            raise MalformedBody(f"the body is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}") from None
-        told = {"extra_forbidden": "this field is unknown; is it misspelt?", "missing": "this field is required"}
-        text = told.get(first["type"]) or first["msg"].removeprefix("Value error, ")
-        more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-        raise InvalidRequest(text + more, field=field_path(first["loc"])) from None
+    return parse_json(model, bytes(raw))

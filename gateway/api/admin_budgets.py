@@ -13,7 +13,8 @@ from gateway.api.admin import admitted, describe_admin, read_body
 from gateway.api.budget_json import BudgetBody, BudgetShape, BudgetsShape, budget_json
 from gateway.api.paging import limit_asked, read_cursor, strange_cursor, write_cursor
 from gateway.api.routes import PRIVATE, PlainRoute, house_of
-from gateway.problems import InvalidRequest, NotFound
+from gateway.api.usage import refuse_unknown
+from gateway.problems import NotFound
 
 PATH = "/admin/v1/budgets"
 
@@ -35,9 +36,7 @@ async def list_budgets(request: Request) -> Response:
     """List budgets in the order in which they were made, each as it stands in the running period."""
     await admitted(request)
     parameters = request.query_params
-    for name in parameters:
-        if name not in KNOWN:
-            raise InvalidRequest(f"unknown parameter; there are {', '.join(KNOWN)}", field=name)
+    refuse_unknown(parameters, KNOWN)
     limit = limit_asked(parameters, default=100, most=1000)
     place = read_cursor(parameters)
     if place is not None and not (len(place) == 1 and isinstance(place[0], str)):

@@ -13,9 +13,9 @@ from gateway.api.admin import admitted, describe_admin, read_body
 from gateway.api.key_json import IssuedKeyShape, KeyShape, KeysShape, issued_json, key_json
 from gateway.api.paging import limit_asked, read_cursor, strange_cursor, write_cursor
 from gateway.api.routes import PRIVATE, PlainRoute, house_of
+from gateway.api.usage import refuse_unknown
 from gateway.intake.issuing import found_key, issue_key, revoke_key, rotate_key
 from gateway.intake.key_body import KeyBody, RotationBody
-from gateway.problems import InvalidRequest
 from gateway.store import Keys
 
 PATH = "/admin/v1/keys"
@@ -38,9 +38,7 @@ async def list_keys(request: Request) -> Response:
     """List keys in the order in which they were made, good or not, without their secrets."""
     await admitted(request)
     parameters, keys = request.query_params, _keys(request)
-    for name in parameters:
-        if name not in KNOWN:
-            raise InvalidRequest(f"unknown parameter; there are {', '.join(KNOWN)}", field=name)
+    refuse_unknown(parameters, KNOWN)
     limit = limit_asked(parameters, default=100, most=1000)
     place = read_cursor(parameters)
     if place is not None and not (len(place) == 1 and isinstance(place[0], str)):

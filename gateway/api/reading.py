@@ -7,7 +7,7 @@ import json
 import mmap
 from email.message import Message
 from email.utils import collapse_rfc2231_value
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from python_multipart.multipart import MultipartParser
@@ -15,10 +15,12 @@ from starlette.requests import ClientDisconnect, Request
 
 from gateway.api.cutting import PLACEHOLDER, Raw, cut_picture
 from gateway.api.joining import LARGE_BYTES, joined
-from gateway.intake.body import SegmentationBody
+from gateway.intake.body import Body, SegmentationBody
 from gateway.intake.picture import PictureSource
 from gateway.problems import ImageTooLarge, InvalidRequest, MalformedBody, UnsupportedContentType
 from providers.contract import Workers
+
+B = TypeVar("B", bound=Body)
 
 #: Beside the picture a request is small; this is room for 16 prompts of 64 points, tags and metadata.
 JSON_BYTES = 2**20
@@ -48,7 +50,7 @@ async def read_request(
         return await _from_json(raw, workers)
     if media_type == "multipart/form-data" and boundary:
         parts = await workers.run(lambda: _parts(raw, boundary), pixels=len(raw))
-        body = parse_body(parts["request"]) if "request" in parts else _missing("request")
+        body = parse_json(SegmentationBody, parts["request"]) if "request" in parts else _missing("request")
         part = parts.get("image")
         return body, _source(body, part)
     raise UnsupportedContentType(
@@ -62,23 +64,23 @@ async def _from_json(raw: Raw, workers: Workers) -> tuple[SegmentationBody, Pict
     if len(raw) >= LARGE_BYTES:
         cut = await workers.run(lambda: cut_picture(raw), pixels=len(raw))
         if cut is not None:
-            body = parse_body(cut.rest)
+            body = parse_json(SegmentationBody, cut.rest)
             if body.image is not None and body.image.data == PLACEHOLDER:
                 return body, PictureSource(part=cut.picture, field="image.data")
-    body = parse_body(raw[:])
+    body = parse_json(SegmentationBody, raw[:])
     return body, _source(body, None)
 
 
-def parse_body(raw: bytes) -> SegmentationBody:
+def parse_json(model: type[B], raw: bytes) -> B:
     """
-    Read the request's JSON.
+    Check a body of JSON.
 
     Raises:
         MalformedBody: not JSON.
         InvalidRequest: naming the first field at fault, and how many more there are.
     """
     try:
-        return SegmentationBody.model_validate_json(raw)
+        return model.model_validate_json(raw)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         first = details[0]

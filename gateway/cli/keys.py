@@ -62,7 +62,7 @@ def create(  # noqa: PLR0913, PLR0917 - a command line's options are its argumen
 
     import orjson
 
-    from gateway.api.admin import parse
+    from gateway.api.reading import parse_json
     from gateway.cli.direct import on_database
     from gateway.ids import new_ids
     from gateway.intake.issuing import Issued, issue_key
@@ -86,7 +86,9 @@ def create(  # noqa: PLR0913, PLR0917 - a command line's options are its argumen
 
     async def make(database: Database) -> Issued:
         try:
-            return await issue_key(parse(KeyBody, orjson.dumps(wanted)), Keys(database, time.time), new_ids(time.time))
+            return await issue_key(
+                parse_json(KeyBody, orjson.dumps(wanted)), Keys(database, time.time), new_ids(time.time)
+            )
         except InvalidRequest as problem:
             raise CommandFailed(_told(problem.field, problem.message), exit_code=WRONG_COMMAND_LINE) from problem
 
@@ -168,7 +170,7 @@ def rotate(
 
     import orjson
 
-    from gateway.api.admin import parse
+    from gateway.api.reading import parse_json
     from gateway.cli.direct import on_database
     from gateway.ids import new_ids
     from gateway.intake.issuing import rotate_key
@@ -177,7 +179,7 @@ def rotate(
     from gateway.store import Keys
 
     try:
-        body = parse(RotationBody, orjson.dumps({"grace_seconds": _seconds("--grace", grace)}))
+        body = parse_json(RotationBody, orjson.dumps({"grace_seconds": _seconds("--grace", grace)}))
     except InvalidRequest as problem:
         raise CommandFailed(f"--grace: {problem.message}", exit_code=WRONG_COMMAND_LINE) from problem
     issued = on_database(

@@ -92,6 +92,34 @@ class Pause:
             self._log.info("redis_in_use_again", use=self._use)
 
 
+def bounded_client(url: str, *, seconds: float) -> Redis:
+    """
+    Return a client that tries once and ends in bounded time; no connection is made yet.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`. Its options cannot change how long we wait or what we get.
+        seconds: the most that a connection is waited for.
+
+    Raises:
+        ValueError: it is no address of Redis.
+    """
+    options: dict[str, Any] = {**parse_url(url)}
+    options |= {
+        "protocol": 3,
+        "decode_responses": False,
+        "socket_timeout": SOCKET_SECONDS,
+        "socket_connect_timeout": SOCKET_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_timeout": False,
+        "retry_on_error": [],
+        "driver_info": None,  # one round trip less in the handshake, and so is the next
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        "max_connections": CONNECTIONS,
+        "timeout": seconds,
+    }
+    return Redis.from_pool(BlockingConnectionPool(**options))
+
+
 class RedisCache:
     """Values by key in one Redis server. It may lose all of them at any time."""
 
@@ -108,21 +136,7 @@ class RedisCache:
         Raises:
             ValueError: it is no address of Redis.
         """
-        options: dict[str, Any] = {**parse_url(url)}
-        options |= {
-            "protocol": 3,
-            "decode_responses": False,
-            "socket_timeout": SOCKET_SECONDS,
-            "socket_connect_timeout": SOCKET_SECONDS,
-            "retry": Retry(NoBackoff(), 0),
-            "retry_on_timeout": False,
-            "retry_on_error": [],
-            "driver_info": None,  # one round trip less in the handshake, and so is the next
-            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-            "max_connections": CONNECTIONS,
-            "timeout": read_seconds,
-        }
-        self._client = Redis.from_pool(BlockingConnectionPool(**options))
+        self._client = bounded_client(url, seconds=read_seconds)
         self._read_seconds = read_seconds
         self._reads = Pause("read", clock, log)
         self._writes = Pause("write", clock, log)

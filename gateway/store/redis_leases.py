@@ -23,13 +23,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.maint_notifications import MaintNotificationsConfig
-
-from gateway.store.redis_cache import CONNECTIONS, SOCKET_SECONDS, Pause
+from gateway.store.redis_cache import SOCKET_SECONDS, Pause, bounded_client
 from providers.contract import Clock
 
 #: The most that a request waits for Redis in all.
@@ -116,21 +110,7 @@ class RedisLeases:
         Raises:
             ValueError: it is no address of Redis.
         """
-        options: dict[str, Any] = {**parse_url(url)}
-        options |= {
-            "protocol": 3,
-            "decode_responses": False,
-            "socket_timeout": SOCKET_SECONDS,
-            "socket_connect_timeout": SOCKET_SECONDS,
-            "retry": Retry(NoBackoff(), 0),
-            "retry_on_timeout": False,
-            "retry_on_error": [],
-            "driver_info": None,  # one round trip less in the handshake, and so is the next
-            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-            "max_connections": CONNECTIONS,
-            "timeout": ask_seconds,
-        }
-        self._client = Redis.from_pool(BlockingConnectionPool(**options))
+        self._client = bounded_client(url, seconds=ask_seconds)
         self._script = self._client.register_script(SCRIPT.read_text())
         self._replica = replica
         self.ask_seconds = ask_seconds

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from gateway.api import admin_budgets, admin_deployments, admin_keys, admin_reload, ledger
 from gateway.api.documents import EXAMPLE
 from gateway.api.problems import STATUS, problem_body
-from gateway.api.reading import parse_body
+from gateway.api.reading import parse_json
 from gateway.api.routes import router
 from gateway.api.usage import KNOWN
 from gateway.app import create_app
@@ -125,7 +125,7 @@ def test_a_picture_is_taken_as_json_and_as_multipart(document: dict[str, Any], p
     form = body["content"]["multipart/form-data"]["schema"]
     assert (["image", "request"], reference) == (form["required"], form["properties"]["request"])
     check(document, "SegmentationBody", body["content"]["application/json"]["example"])
-    assert isinstance(parse_body(json.dumps(EXAMPLE).encode()), SegmentationBody)
+    assert isinstance(parse_json(SegmentationBody, json.dumps(EXAMPLE).encode()), SegmentationBody)
 
 
 def test_unknown_fields_are_refused_by_the_document_as_by_the_gateway(document: dict[str, Any]) -> None:

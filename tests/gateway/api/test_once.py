@@ -22,9 +22,10 @@ from starlette.routing import Route
 
 from gateway.admission.idempotency import idempotency_key
 from gateway.api.once import Keyed, Once, fingerprint_of
-from gateway.api.reading import parse_body
+from gateway.api.reading import parse_json
 from gateway.api.trace import Trace, problem_message
 from gateway.ids import new_ids
+from gateway.intake.body import SegmentationBody
 from gateway.intake.picture import PictureSource
 from gateway.problems import (
     GatewayError,
@@ -517,7 +518,9 @@ async def test_a_request_is_known_again_however_it_is_spelt() -> None:
 
         async def known(text: bytes, part: bytes | None = None) -> str:
             source = PictureSource(part=part)
-            return await fingerprint_of("POST", "/v1/segmentations", parse_body(text), source, workers)
+            return await fingerprint_of(
+                "POST", "/v1/segmentations", parse_json(SegmentationBody, text), source, workers
+            )
 
         plain = b'{"image":{"url":"http://a/b.png"},"prompt":"shoe","metadata":{"a":1,"b":2}}'
         first = await known(plain)
