@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.api.problems import status_of
-from gateway.api.reading import parse_body
+from gateway.api.reading import parse_json
+from gateway.intake.body import SegmentationBody
 from gateway.problems import GatewayError, InvalidRequest, MalformedBody
 
 URL = {"url": "https://example.com/a.png"}
@@ -54,7 +55,7 @@ MALFORMED = {
 def test_what_is_no_json_is_called_so(name: str) -> None:
     """The problem is of the whole body, with status 400 and the place where reading stopped."""
     with pytest.raises(MalformedBody, match=r"the body is not JSON: .* at line \d+ column \d+") as refused:
-        parse_body(MALFORMED[name])
+        parse_json(SegmentationBody, MALFORMED[name])
     assert (400, "invalid_request", None) == (status_of(refused.value), refused.value.code, refused.value.field)
 
 
@@ -180,14 +181,14 @@ REFUSED: list[tuple[bytes, str | None, str]] = [
 def test_a_bad_field_is_named_with_its_path(data: bytes, field: str | None, words: str) -> None:
     """Status 422, the code invalid_request, the path as the caller would write it, and what is wrong."""
     with pytest.raises(InvalidRequest, match=words) as refused:
-        parse_body(data)
+        parse_json(SegmentationBody, data)
     assert (422, "invalid_request", field) == (status_of(refused.value), refused.value.code, refused.value.field)
 
 
 def test_the_first_fault_is_named_and_the_others_are_counted() -> None:
     """A body with three faults is told of one, and how many more there are."""
     with pytest.raises(InvalidRequest, match=r"\(and 2 more\)$") as refused:
-        parse_body(body(max_masks=0, min_score=2, fit="x"))
+        parse_json(SegmentationBody, body(max_masks=0, min_score=2, fit="x"))
     assert "max_masks" == refused.value.field
 
 
@@ -213,7 +214,7 @@ TAKEN: list[bytes] = [
 @pytest.mark.parametrize("data", TAKEN)
 def test_what_is_just_allowed_is_taken_and_can_be_echoed(data: bytes) -> None:
     """The outermost values of every range pass, and tags and metadata come back as they came."""
-    taken, sent = parse_body(data), json.loads(data)
+    taken, sent = parse_json(SegmentationBody, data), json.loads(data)
     echoed = orjson.loads(orjson.dumps({"tags": taken.tags, "metadata": taken.metadata}))
     assert {"tags": sent.get("tags", {}), "metadata": sent.get("metadata", {})} == echoed
 
@@ -228,7 +229,7 @@ def test_whatever_depth_of_metadata_is_read_is_also_written() -> None:
 def _echoes(depth: int) -> bool:
     """Whether metadata of that depth is read; then it has to be written, too."""
     try:
-        taken = parse_body(raw('"metadata": {"a": ' + "[" * depth + "]" * depth + "}"))
+        taken = parse_json(SegmentationBody, raw('"metadata": {"a": ' + "[" * depth + "]" * depth + "}"))
     except MalformedBody:
         return False
     return len(orjson.dumps({"answer": {"metadata": taken.metadata}})) > 2 * depth
@@ -260,7 +261,7 @@ def test_no_json_value_raises_anything_but_a_problem(value: Any) -> None:
     """Whatever is sent is taken or refused with a sentence, and what is taken can be written again."""
     data = json.dumps(value).encode()
     try:
-        taken = parse_body(data)
+        taken = parse_json(SegmentationBody, data)
     except GatewayError as problem:
         assert problem.message  # noqa: PT017 - taken or refused, both are right
     else:
@@ -271,4 +272,4 @@ def test_no_json_value_raises_anything_but_a_problem(value: Any) -> None:
 def test_no_bytes_raise_anything_but_a_problem(data: bytes) -> None:
     """Bytes that are no JSON at all are refused."""
     with pytest.raises(InvalidRequest):
-        parse_body(data)
+        parse_json(SegmentationBody, data)
