@@ -7,9 +7,13 @@ Whether a deployment may be asked now: a state machine over outcomes and a clock
                after "too many requests" for as long as its `Retry-After` says, or 1 s
     half open  one probe is asked on real traffic; its success closes, its failure opens again
 
+Between open and half open a free probe has the first word, where there is one: see `first_word.py`. While it is awaited
+or under way the breaker stays open; when it fails that is an opening like a probe's that failed. "Too many requests" is
+no question for it: whoever says so has been reached.
+
 n counts the times it opened, and falls by one for each minute that it was closed: one that flaps is left alone longer
-each time. A probe costs what a call costs, and somebody has asked for it: nothing is bought to find out. A call that
-began before the breaker opened says nothing about afterwards, however it ends.
+each time. A probe on real traffic costs what a call costs, and somebody has asked for it: nothing is bought to find
+out. A call that began before the breaker opened says nothing about afterwards, however it ends.
 
 When most deployments are out (see `health_view.py`) an open one may be asked before its time. That shortens nothing:
 when such a call fails the breaker stays open as long as it would have.
@@ -25,6 +29,7 @@ import random
 from dataclasses import dataclass
 from enum import Enum
 
+from gateway.routing.first_word import FirstWord
 from gateway.routing.health_view import ANSWERING, CONCLUDED, BreakerState, Cause
 from gateway.routing.window import Slowness, Window
 from providers.contract import Clock, Outcome, ProviderError
@@ -86,6 +91,7 @@ class Breaker:
         self._chance = chance
         self._slowness = Slowness(slow_seconds)
         self._window = Window()
+        self._first_word = FirstWord()
         self._plain = Ticket(Passage.PLAIN, 0)
         self._in_a_row = 0
         self._times = 0
@@ -114,7 +120,8 @@ class Breaker:
         """Where it stands."""
         if self.cause is None:
             return BreakerState.CLOSED
-        if self._probing or self._clock() < self._open_until:
+        now = self._clock()
+        if self._probing or now < self._open_until or self._first_word.held(now):
             return BreakerState.OPEN
         return BreakerState.HALF_OPEN
 
@@ -132,7 +139,9 @@ class Breaker:
             return 0.0
         if self.cause is not Cause.FAILING:
             return None
-        return PROBE_SECONDS if self._probing else max(0.0, self._early_at - self._clock())
+        now = self._clock()
+        busy = self._probing or self._first_word.asking(now)
+        return PROBE_SECONDS if busy else max(0.0, self._early_at - now)
 
     @property
     def open_seconds(self) -> float:
@@ -146,6 +155,7 @@ class Breaker:
             return self._plain
         if state is BreakerState.HALF_OPEN:
             self._probing = True
+            self._first_word.leave()
             return Ticket(Passage.PROBE, self.openings)
         if not early or self.early_seconds != 0.0:
             return None
@@ -175,9 +185,10 @@ class Breaker:
         """Count a failure."""
         self._leave(ticket)
         now = self._clock()
+        if ticket.passage is not Passage.PLAIN:
+            self._first_word.decided()
         if error.outcome is Outcome.OVERLOADED:
-            asked = PAUSE_SECONDS if error.retry_after_seconds is None else error.retry_after_seconds
-            self._open(min(asked, LONGEST_EJECTION_SECONDS), Cause.OVERLOADED, error.message)
+            self._pause(error, error.message)
         elif ticket.passage is Passage.EARLY and now < self._open_until and error.outcome is not Outcome.DENIED:
             self._early_at = now + EARLY_SECONDS
         elif ticket.passage is not Passage.PLAIN:
@@ -195,11 +206,34 @@ class Breaker:
         """Take a call back: it says nothing about the deployment."""
         self._leave(ticket)
 
+    def offer_free_probe(self, *, offered: bool) -> None:
+        """Say whether there is somebody who asks something free when an ejection has run out."""
+        self._first_word.offered = offered
+
+    def admit_free(self) -> int | None:
+        """Let a free probe through, or not (None): only once an ejection has run out, and nothing else finds out."""
+        now = self._clock()
+        if self.cause is None or self._probing or now < self._open_until or not self._first_word.due(now):
+            return None
+        return self._first_word.ask(now)
+
+    def free_ended(self, number: int, error: ProviderError | None) -> None:
+        """Count how that free probe ended: half open where it passed, ejected again where it failed."""
+        if not self._first_word.ended(number, failed=error is not None):
+            return
+        if error is None:
+            self.reason = f"{self.reason}; a free probe has passed since, and one call is to find out"
+        elif error.outcome is Outcome.OVERLOADED:
+            self._pause(error, f"a free probe failed: {error.message}")
+        else:
+            self._eject(_cause(error), f"a free probe failed: {error.message}")
+
     def sooner(self) -> None:
         """Become half open within a moment: another replica has seen it well. What is certain stays as it is."""
         if self.cause in CONCLUDED:
             moment = self._clock() + SOONER_SECONDS * self._chance.random()
             self._open_until = min(self._open_until, moment)
+            self._first_word.waive()
 
     def set_slow_seconds(self, seconds: float | None) -> None:
         """Tell slow calls by another figure from now on; see `__init__`."""
@@ -220,6 +254,12 @@ class Breaker:
         base = SLOW_EJECTION_SECONDS if cause is Cause.SLOW else EJECTION_SECONDS
         seconds = min(base * self._times, LONGEST_EJECTION_SECONDS) * (1 + JITTER * self._chance.random())
         self._open(seconds, cause, reason)
+        self._first_word.give(self._open_until)
+
+    def _pause(self, error: ProviderError, reason: str) -> None:
+        """Be open for as long as the deployment asks."""
+        asked = PAUSE_SECONDS if error.retry_after_seconds is None else error.retry_after_seconds
+        self._open(min(asked, LONGEST_EJECTION_SECONDS), Cause.OVERLOADED, reason)
 
     def _open(self, seconds: float, cause: Cause, reason: str) -> None:
         """Be open for so long; when it is already, whichever ends later holds."""
@@ -239,6 +279,8 @@ class Breaker:
         self.changes += 1
         self._closed_at = self._clock()
         self._open_until, self.cause, self.reason = 0.0, None, None
+        self._first_word.leave()
+        self._first_word.decided()
         self._window.clear()
 
 

@@ -15,7 +15,7 @@ from gateway.routing.breaker import Breaker, Ticket
 from gateway.routing.health_view import BreakerState, Cause, HealthView, early_views
 from providers.contract import Clock, Outcome, ProviderError
 
-__all__ = ["BreakerState", "Call", "Cause", "Change", "Health", "HealthTable", "HealthView", "early_views"]
+__all__ = ["BreakerState", "Call", "Cause", "Change", "FreeCall", "Health", "HealthTable", "HealthView", "early_views"]
 
 #: What a caller is told to wait for a drained deployment. Nobody knows until when it is: long enough to do no harm.
 DRAINED_SECONDS = 60.0
@@ -55,6 +55,25 @@ class Call:
     def abandoned(self) -> None:
         """Take it back: it was cancelled, and says nothing about the deployment."""
         self._health.abandon(self._ticket)
+
+
+class FreeCall:
+    """One free probe that the breaker let through; it ends once, in one of two ways, or is taken for late."""
+
+    __slots__ = ("_health", "_number")
+
+    def __init__(self, health: Health, number: int) -> None:
+        """Belong to *health*, whose breaker counts it by this number."""
+        self._health = health
+        self._number = number
+
+    def passed(self) -> None:
+        """Say that nothing speaks against a real call, which is to find out."""
+        self._health.end_free(self._number, None)
+
+    def failed(self, error: ProviderError) -> None:
+        """Say how it failed. A refusal is an answer: whoever refuses the question has been reached."""
+        self._health.end_free(self._number, None if error.outcome is Outcome.REFUSED else error)
 
 
 class Health:
@@ -115,14 +134,28 @@ class Health:
             self._hinted_until = 0.0
         else:
             breaker.failed(ticket, error)
-        if self._tell is not None and breaker.changes != changes:
-            self._tell(breaker.cause, breaker.reason, breaker.wait_seconds)
+        self._tell_since(changes)
 
     def abandon(self, ticket: Ticket) -> None:
         """Count a call out; `Call` says it."""
         self._view = None
         self._in_flight -= 1
         self._breaker.abandoned(ticket)
+
+    def offer_free_probe(self, *, offered: bool) -> None:
+        """Say whether there is somebody who asks something free when an ejection has run out."""
+        self._breaker.offer_free_probe(offered=offered)
+
+    def begin_free(self) -> FreeCall | None:
+        """Begin a free probe; None where it is not the time for one. It counts as no call under way."""
+        number = None if self._drained is not None else self._breaker.admit_free()
+        return None if number is None else FreeCall(self, number)
+
+    def end_free(self, number: int, error: ProviderError | None) -> None:
+        """Count how a free probe ended; `FreeCall` says it."""
+        changes = self._breaker.changes
+        self._breaker.free_ended(number, error)
+        self._tell_since(changes)
 
     def drain(self, reason: str | None) -> None:
         """Let no call through from now on, for this reason; None: let them through again. Those under way go on."""
@@ -143,6 +176,12 @@ class Health:
         self._view = None
         self._hinted_until = 0.0
         self._breaker.sooner()
+
+    def _tell_since(self, changes: int) -> None:
+        """Tell of the breaker if there is news since it counted so many changes."""
+        breaker = self._breaker
+        if self._tell is not None and breaker.changes != changes:
+            self._tell(breaker.cause, breaker.reason, breaker.wait_seconds)
 
     def _look(self) -> HealthView:
         breaker = self._breaker
@@ -220,6 +259,11 @@ class HealthTable:
         self._drained = drained
         for name, health in self._health.items():
             health.drain(drained.get(name))
+
+    def offer_free_probes(self, names: Collection[str]) -> None:
+        """Have these be asked something free when an ejection has run out, and no others; see `probing.py`."""
+        for name, health in self._health.items():
+            health.offer_free_probe(offered=name in names)
 
     def renewed(
         self,

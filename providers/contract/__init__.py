@@ -27,6 +27,9 @@ from providers.contract.finding import (
     Fate,
     Found,
 )
+from providers.contract.free_probe import (
+    FreeProbe,
+)
 from providers.contract.mask import (
     Bitmap,
     Mask,
@@ -99,6 +102,7 @@ __all__ = [
     "Fetched",
     "Fetcher",
     "Found",
+    "FreeProbe",
     "Instance",
     "Limits",
     "ListPrice",

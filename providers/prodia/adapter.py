@@ -65,7 +65,13 @@ class _Account:
 
 
 class Prodia:
-    """Prodia's SAM 2 and SAM 3, as a `Provider`."""
+    """
+    Prodia's SAM 2 and SAM 3, as a `Provider`.
+
+    It has no `FreeProbe`: there is a job `inference.ping.v1`, but nobody says whether it is billed.
+
+    Source: https://docs.prodia.com/reference/inference, read 2026-11-20.
+    """
 
     name = "prodia"
 

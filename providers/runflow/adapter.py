@@ -21,6 +21,7 @@ from providers.contract import (
     Outcome,
     ProviderError,
     ProviderFailed,
+    ProviderRefused,
     ProviderUnanswered,
     Question,
     Secret,
@@ -52,7 +53,7 @@ class AnotherRun(ProviderFailed):
 
 
 class Runflow:
-    """Runflow's SAM 3 and Smart Segmentation, as a `Provider` that is `Notified`."""
+    """Runflow's SAM 3 and Smart Segmentation, as a `Provider` that is `Notified` and has a `FreeProbe`."""
 
     name = "runflow"
 
@@ -144,6 +145,22 @@ class Runflow:
         if api.account.generation == CURRENT_GENERATION:
             return to_found(await api.find_runs(attempt_id))
         return Found(Fate.UNKNOWN)
+
+    async def probe(self, deployment: Deployment, *, deadline: Deadline) -> None:
+        """
+        Have the deployment's key verified: one question, the same for every model and generation, and none is billed.
+
+        Raises:
+            ProviderError: Runflow cannot be reached, does not take the key, or is at fault; `ProviderRefused` where
+                it has no such question, so that an address which is only documented keeps nobody away for ever.
+        """
+        try:
+            await self._api(deployment, deadline).verify_key()
+        except ProviderError as error:
+            error.may_have_charged = False
+            if error.status in {404, 405}:
+                raise ProviderRefused(f"no word on the key: {error.message}", status=error.status) from error
+            raise
 
     def notified(self, deployment: Deployment, *, headers: Mapping[str, str], body: bytes) -> Notice:
         """

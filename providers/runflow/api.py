@@ -104,6 +104,16 @@ class RunflowApi:
             read_run, await self._send("GET", f"{self.account.base}/runs/{_path_of(run_id)}{query}")
         )
 
+    async def verify_key(self) -> None:
+        """
+        Have the key verified; any 2xx says that it is good. What is told of the account is not read.
+
+        Source: `GET /v1/auth/me`, https://docs.runflow.io/concepts/authentication, read 2026-11-20: it "verifies a
+        key", and answers 200 with the account. The body's fields and a price are not named there; nothing but
+        successful runs is debited (concepts/pricing). It was not tried against the service itself.
+        """
+        await self._send("GET", f"{self.account.base}/auth/me")
+
     async def _send(
         self, method: str, url: str, *, content: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Reply:

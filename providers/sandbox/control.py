@@ -86,6 +86,7 @@ class Control:
                 web.put("/upstreams/{name}/variant", self._put_variant),
                 web.get("/upstreams/{name}/habits", self._read_habits),
                 web.put("/upstreams/{name}/habits", self._put_habits),
+                web.get("/upstreams/{name}/requests", self._count_requests),
                 web.get("/upstreams/{name}/callback-secrets", self._list_secrets),
             ]
         )
@@ -197,6 +198,10 @@ class Control:
         except ValueError as error:
             raise ControlError(422, str(error)) from error
         return json_answer(asdict(owner.habits))
+
+    async def _count_requests(self, request: web.Request) -> Answer:
+        """Return how many requests of each kind have come to one upstream, billed or not."""
+        return json_answer({"requests": self._upstream(request).requests})
 
     async def _list_secrets(self, request: web.Request) -> Answer:
         """Return the secrets that one region signs its callbacks with, the newest last."""

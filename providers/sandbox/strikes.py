@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import random
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import orjson
@@ -56,6 +57,12 @@ class Strikes:
         self._error_answer = error_answer
         self._faults: tuple[Fault, ...] = ()
         self._left: list[int | None] = []
+        self._requests: Counter[str] = Counter()
+
+    @property
+    def requests(self) -> Mapping[str, int]:
+        """How many requests have come since the start, by the name of the call; `unknown` are those for no call."""
+        return dict(self._requests)
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -74,7 +81,9 @@ class Strikes:
 
         A client that leaves ends this coroutine by cancellation, at any of its waits.
         """
-        striking = self._striking((request.match_info.route.name or "").partition(".")[0])
+        name = request.match_info.route.name or ""
+        self._requests[name or "unknown"] += 1
+        striking = self._striking(name.partition(".")[0])
         request[_STRUCK] = tuple(fault for fault in striking if fault.stage is Stage.WITHIN)
         for fault in striking:
             if fault.stage is Stage.WAIT:

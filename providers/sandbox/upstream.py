@@ -6,6 +6,7 @@ import asyncio
 import errno
 import random
 import socket
+from collections.abc import Mapping
 
 from aiohttp import web
 
@@ -131,6 +132,11 @@ class Upstream:
     def faults(self) -> tuple[Fault, ...]:
         """The faults that are on."""
         return self._strikes.faults
+
+    @property
+    def requests(self) -> Mapping[str, int]:
+        """How many requests have come since the start, struck ones included, by the name of the call."""
+        return self._strikes.requests
 
     async def strike(self, faults: tuple[Fault, ...]) -> None:
         """Put *faults* in the place of those that were on; none heals."""

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,7 +83,8 @@ async def test_only_the_named_providers_are_built(means: Means) -> None:
 async def test_an_installed_package_adds_a_provider(means: Means, install: Install) -> None:
     """It is built with the same means as ours."""
     install("maskgate-stranger", "stranger")
-    assert build_providers(means, ["stranger"])["stranger"].means is means
+    stranger: Any = build_providers(means, ["stranger"])["stranger"]
+    assert stranger.means is means
 
 
 async def test_a_package_that_is_not_named_is_not_imported(means: Means, install: Install) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.accounting import Price
 from gateway.accounting.pricing import Terms
@@ -85,7 +86,7 @@ def offer(
     return PricedOffer(deployment, model, priority, weight, price=cost)
 
 
-def limited(**limits: object) -> Capabilities:
+def limited(**limits: Any) -> Capabilities:
     """Return the capabilities of a model that takes everything within these limits."""
     return Capabilities(frozenset(PromptKind), points=True, boxes=True, limits=Limits(**limits))
 

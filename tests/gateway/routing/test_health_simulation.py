@@ -1,4 +1,9 @@
-"""A breaker's life in virtual time: a server that falls ill and gets well, callers, an operator, other replicas."""
+"""
+A breaker's life in virtual time: a server that falls ill and gets well, callers, an operator, other replicas.
+
+In half of the lives something free is asked first, by somebody who may be late, and of a server that may lie: what it
+answers may have nothing to do with how its calls end.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,18 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.routing.health import BreakerState, Call, Cause, Change, Health, HealthTable, HealthView, early_views
+from gateway.routing.first_word import FREE_PROBE_SECONDS, LATE_SECONDS
+from gateway.routing.health import (
+    BreakerState,
+    Call,
+    Cause,
+    Change,
+    FreeCall,
+    Health,
+    HealthTable,
+    HealthView,
+    early_views,
+)
 from providers.contract import (
     ProviderDenied,
     ProviderError,
@@ -17,6 +33,7 @@ from providers.contract import (
     ProviderOverloaded,
     ProviderRefused,
     ProviderUnanswered,
+    ProviderUnreachable,
 )
 
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
@@ -24,6 +41,12 @@ SECONDS = 450.0
 ILLNESSES = ("dead", "hangs", "unsteady", "slow", "denies", "throttles")
 #: The longest that a call takes, and so the longest that a probe may keep others waiting.
 LONGEST_CALL = 30.0
+#: How the free answer and the truth are related.
+HONESTIES = ("honest", "always passes", "always fails", "as it falls", "refuses")
+#: Between two looks of who asks something free.
+LOOK_SECONDS = 0.25
+#: So long a free probe keeps real calls waiting.
+HELD_SECONDS = FREE_PROBE_SECONDS + LATE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +70,27 @@ class UnderWay:
     """Whether it is one that has to be the only one of its kind: a probe, or an early call to a failing one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A free probe under way, and how it ends."""
+
+    began: float
+    ends: float
+    call: FreeCall
+    error: ProviderError | None
+
+
 class World:
     """One deployment, its callers, its operator and the other replicas, under one seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, honesty: str | None = None) -> None:
+        """Begin a life; *honesty* is that of the free answers, None where nothing free can be asked."""
         self.chance = random.Random(seed)
+        self.luck = random.Random(f"{seed}/free")
         self.now = 0.0
         self.told: list[Change] = []
         table = HealthTable(["it"], lambda: self.now, random.Random(seed), slow_seconds={"it": 5.0}, tell=self._hear)
+        table.offer_free_probes([] if honesty is None else ["it"])
         self.health: Health = table["it"]
         self.phases = [Phase(0.0, "well")]
         while (begins := self.phases[-1].begins + self.chance.uniform(5, 150)) < SECONDS:
@@ -64,6 +100,12 @@ class World:
         self.made: Counter[str] = Counter()
         self.drained = False
         self.number = 0
+        self.honesty = honesty
+        self.asked: Asked | None = None
+        self.looks_at = LOOK_SECONDS
+        self.free: Counter[str] = Counter()
+        self.failed_free = 0
+        """In a row, with no real call between that has found out."""
 
     def _hear(self, change: Change) -> None:
         """Hold every ejection to its bounds, as it is made."""
@@ -112,6 +154,8 @@ class World:
         freely = before.state is CLOSED or (before.state is OPEN and before.cause in {Cause.SLOW, Cause.UNSTEADY})
         alone = not freely
         assert not (alone and any(each.alone for each in self.calls))
+        if alone and self.asked is not None:
+            assert self.now >= self.asked.began + HELD_SECONDS
         self.made[before.state.value] += 1
         error, seconds = self.outcome()
         self.number += 1
@@ -122,10 +166,78 @@ class World:
         ended = heapq.heappop(self.calls)
         if self.chance.random() < 0.05:
             ended.call.abandoned()
-        elif ended.error is None:
+            return
+        if ended.alone:
+            self.failed_free = 0
+        if ended.error is None:
             ended.call.succeeded(seconds=ended.seconds)
         else:
             ended.call.failed(ended.error)
+
+    def free_outcome(self) -> tuple[ProviderError | None, float]:
+        """Return how a free probe that begins now ends, and how long it takes; some are overdue."""
+        quick = self.luck.uniform(0.01, 1.0)
+        error = self.luck.choice((ProviderFailed("500"), ProviderDenied("401"), ProviderUnreachable("refused")))
+        match self.honesty:
+            case "always passes":
+                return None, quick
+            case "always fails":
+                return error, quick
+            case "refuses":
+                return ProviderRefused("404"), quick
+            case "as it falls":
+                wide = (None, error, ProviderOverloaded("429"), ProviderUnanswered("late"))
+                return self.luck.choice(wide), self.luck.choice((quick, FREE_PROBE_SECONDS, HELD_SECONDS + 3.0))
+        match self.how:
+            case "dead":
+                return ProviderUnreachable("dead"), 0.01
+            case "hangs":
+                return ProviderUnanswered("out of time"), FREE_PROBE_SECONDS
+            case "denies":
+                return ProviderDenied("401"), quick
+        return None, quick
+
+    def look_who_is_due(self) -> None:
+        """Do what the prober does: end what is over, and begin what is due; now and again it is kept from it."""
+        asked, self.looks_at = self.asked, self.now + LOOK_SECONDS
+        if self.luck.random() < 0.02:
+            self.looks_at += self.luck.uniform(0, 3)
+        if asked is not None and asked.ends <= self.now:
+            before, self.asked = self.health.view(), None
+            if asked.error is None:
+                asked.call.passed()
+            else:
+                asked.call.failed(asked.error)
+            self.heard_free(before, asked)
+        call = self.health.begin_free()
+        if call is None:
+            return
+        view = self.health.view()
+        assert not self.drained
+        assert OPEN is view.state
+        assert not any(each.alone for each in self.calls)
+        assert self.asked is None or self.now >= self.asked.began + HELD_SECONDS
+        assert self.failed_free < 3
+        if self.asked is not None:
+            return  # the real one asks one at a time, however late it is
+        self.free["asked"] += 1
+        error, seconds = self.free_outcome()
+        self.asked = Asked(self.now, self.now + seconds, call, error)
+
+    def heard_free(self, before: HealthView, asked: Asked) -> None:
+        """Hold what follows from a free answer to what was promised: at most a real call, or another ejection."""
+        after = self.health.view()
+        late = self.now >= asked.began + HELD_SECONDS
+        if late or self.drained or before.cause is None:
+            return
+        if asked.error is None or isinstance(asked.error, ProviderRefused):
+            assert CLOSED is not after.state
+            assert before.retry_after_seconds == 0 or after.retry_after_seconds <= before.retry_after_seconds
+        else:
+            self.free["failed"] += 1
+            self.failed_free += 1
+            assert OPEN is after.state
+            assert after.reason is not None
 
     def interfere(self) -> None:
         """Do what an operator or another replica may do at any time."""
@@ -150,13 +262,21 @@ class World:
         assert 0.0 <= view.slow_rate <= 1.0
         return view
 
+    def next_event(self) -> float:
+        """Return when something happens next that is no arrival."""
+        ends = self.calls[0].ends if self.calls else float("inf")
+        return ends if self.honesty is None else min(ends, self.looks_at)
+
     def live(self, until: float, *, gap: float, meddled: bool = True) -> None:
         """Let time pass, with a caller every *gap* seconds or so."""
         while self.now < until:
             arrival = self.now + self.chance.expovariate(1 / gap)
-            while self.calls and self.calls[0].ends <= arrival:
-                self.now = self.calls[0].ends
-                self.end()
+            while (moment := self.next_event()) <= arrival:
+                self.now = max(self.now, moment)
+                if self.calls and self.calls[0].ends <= self.now:
+                    self.end()
+                else:
+                    self.look_who_is_due()
                 self.look()
             self.now = arrival
             if meddled and self.chance.random() < 0.01:
@@ -183,6 +303,56 @@ def test_a_breaker_keeps_its_promises_under_any_seed(seed: int) -> None:
         world.end()
     assert 0 == world.look().in_flight
     assert not world.told or world.told[-1].cause is None
+
+
+@pytest.mark.parametrize("seed", range(500))
+def test_free_probes_leave_every_promise_as_it_is(seed: int) -> None:
+    """
+    With free probes before the real ones, be they honest, late or lies, one thing is asked at a time.
+
+    What they say opens nothing to everybody, and keeps nobody away for more than three ejections after getting well.
+    """
+    world = World(seed, honesty=HONESTIES[seed % len(HONESTIES)])
+    world.live(SECONDS, gap=world.chance.choice((0.7, 2.0, 6.0)))
+    world.health.drain(None)
+    world.drained = False
+    world.phases.append(Phase(world.now, "well"))
+    ejections = 1 if world.honesty in {"honest", "always passes", "refuses"} else 4
+    until = world.now + ejections * (330.0 + HELD_SECONDS) + 2 * LONGEST_CALL + 20
+    world.live(until, gap=2.0, meddled=False)
+    assert CLOSED is world.look().state
+    assert not world.told or world.told[-1].cause is None
+
+
+def test_the_lives_have_free_probes_of_every_kind() -> None:
+    """In each kind of life free probes are made, and where they can fail some do."""
+    for honesty in HONESTIES:
+        made: Counter[str] = Counter()
+        for seed in range(20):
+            world = World(seed, honesty=honesty)
+            world.live(SECONDS, gap=2.0)
+            made += world.free
+        assert made["asked"] > 20
+        assert (honesty in {"always passes", "refuses"}) is (made["failed"] == 0)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_no_caller_meets_a_dead_deployment_but_after_three_free_probes(seed: int) -> None:
+    """In an hour of 2 calls a second 5 reach it, and then one for every three free probes that failed."""
+    world = World(seed, honesty="honest")
+    world.phases = [Phase(0.0, "dead")]
+    reached = 0
+    while world.now < 3600:
+        world.now += 0.25
+        world.look_who_is_due()
+        call = world.health.begin() if world.now % 0.5 == 0 else None
+        if call is not None:
+            reached += 1
+            call.failed(ProviderFailed("dead"))
+            world.failed_free = 0
+    # Ejections last 30, 60, 90 ... 300 s: the fourth real one ends after some 300 s, the others take 1200 s and more.
+    assert 5 + 1 <= reached <= 5 + 4
+    assert 3 * (reached - 5) <= world.free["failed"] <= 3 * (reached - 5) + 3
 
 
 @pytest.mark.parametrize("seed", range(100))

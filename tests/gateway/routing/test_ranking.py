@@ -74,9 +74,9 @@ def order(offers: Sequence[PricedOffer], route: Route, views: dict[str, HealthVi
     return [each.name for each in rank(screen(question(), route, offers), route, health, seconds=60)[0]]
 
 
-def capable(*kinds: PromptKind, **more: bool) -> Capabilities:
+def capable(*kinds: PromptKind, points: bool = False, boxes: bool = False) -> Capabilities:
     """Return capabilities of these kinds."""
-    return Capabilities(frozenset(kinds), **more)
+    return Capabilities(frozenset(kinds), points, boxes)
 
 
 OBJECT, EXEMPLARS_KIND = PromptKind.OBJECT, PromptKind.EXEMPLARS

@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pytest
 
@@ -17,6 +18,11 @@ from tests.gateway.routing.offers import CLOSED, PricedOffer, offer, opened, que
 
 Seconds = Callable[[str, float], float]
 """What a call to a deployment takes that begins at a moment."""
+
+
+def slower_where_free(factor: int, name: str, _at: float) -> float:
+    """Return what a call takes: a second, and *factor* seconds where it is free."""
+    return float(factor if name == "free" else 1)
 
 
 @dataclass
@@ -100,7 +106,7 @@ def test_free_but_slow_against_fast_but_dear_is_a_matter_of_both() -> None:
         traffic = Traffic(
             [offer("free", 0), offer("paid", 5000)],
             Strategy.BALANCED,
-            lambda name, _, factor=factor: 1.0 * (factor if name == "free" else 1),
+            partial(slower_where_free, factor),
         )
         traffic.run(until=100, every=1.0)
         assert traffic.share(first, 20, 100) >= 0.9

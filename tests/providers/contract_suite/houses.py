@@ -34,8 +34,8 @@ from providers.workers import ThreadWorkers
 from tests.providers.contract_suite.sandboxes import RunningSandbox
 from tests.providers.contract_suite.subjects import CANARY, Subject
 
-LATE_SECONDS = 2.0
-"""How long after its deadline a call may end: a second is the promise, another one is for a busy machine."""
+LATE_SECONDS = 5.0
+"""How long after its deadline a call may end: a second is the promise, the others are for a busy machine."""
 _MOST_MESSAGE_CHARACTERS = 600
 _TURNS = 50
 

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 from providers.sandbox import Sandbox
 from providers.workers import ThreadWorkers
 
-_PATIENCE_SECONDS = 30
+_PATIENCE_SECONDS = 60
 _THREADS = 2
+_TURNS = 10
 
 
 class RunningSandbox:
@@ -54,11 +55,23 @@ class RunningSandbox:
         calls: list[dict[str, Any]] = self._ask("GET", f"/books?upstream={upstream}")["calls"]
         return calls
 
+    def requests(self, upstream: str) -> dict[str, int]:
+        """Return how many requests have come to an upstream, by the name of the call."""
+        counted: dict[str, int] = self._ask("GET", f"/upstreams/{upstream}/requests")["requests"]
+        return counted
+
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.control_url + path, data=data, method=method)
         with self._opener.open(request, timeout=_PATIENCE_SECONDS) as answer:
             return json.load(answer)
+
+
+async def _stop(sandbox: Sandbox) -> None:
+    """Let the loop take what has connected last: a connection that is only half taken would be left open."""
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+    await sandbox.stop()
 
 
 class SandboxThread:
@@ -80,7 +93,7 @@ class SandboxThread:
         try:
             yield RunningSandbox(sandbox)
         finally:
-            asyncio.run_coroutine_threadsafe(sandbox.stop(), self._loop).result(_PATIENCE_SECONDS)
+            asyncio.run_coroutine_threadsafe(_stop(sandbox), self._loop).result(_PATIENCE_SECONDS)
 
     async def _start_workers(self) -> None:
         """Start every worker now, so that no thread appears in the middle of a test that counts them."""

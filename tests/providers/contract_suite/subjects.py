@@ -42,6 +42,8 @@ class Subject:
     """The sandbox's names for the calls that come before the one that leads to a charge."""
     after: tuple[str, ...] = ()
     """The sandbox's names for the calls that come after it."""
+    free_call: str | None = None
+    """The sandbox's name for the call by which something free is asked; None where there is no such question."""
     multipart: bool = False
     """Whether its upstream answers in multipart."""
 
@@ -81,6 +83,7 @@ SUBJECTS = (
         names_attempts=True,
         before=("upload",),
         after=("poll", "download"),
+        free_call="account.me",
     ),
     *(
         Subject(
@@ -92,6 +95,7 @@ SUBJECTS = (
             names_calls=False,
             before=("upload",),
             after=("download",),
+            free_call="account.me",
         )
         for generation in (2, 1)
     ),
@@ -104,6 +108,7 @@ SUBJECTS = (
         names_attempts=True,
         before=("upload",),
         after=("poll", "download"),
+        free_call="account.me",
     ),
     *(
         Subject(

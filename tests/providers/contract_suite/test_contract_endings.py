@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -109,6 +110,14 @@ async def _first(event: asyncio.Event, task: asyncio.Task[Any]) -> None:
     await asyncio.gather(waiting, return_exceptions=True)
 
 
+def _nothing_runs_beside(before: set[asyncio.Task[Any]]) -> bool:
+    return asyncio.all_tasks() <= before
+
+
+def _no_more_is_open(sandbox: RunningSandbox, before: int) -> bool:
+    return connections_to(sandbox.ports) <= before
+
+
 async def test_a_call_can_be_cancelled_at_every_step(
     subject: Subject, sandbox: RunningSandbox, tls: ssl.SSLContext, installed: None, house: House, known: Known
 ) -> None:
@@ -126,8 +135,8 @@ async def test_a_call_can_be_cancelled_at_every_step(
             await _first(steps.reached, task)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            assert await settled(lambda before=before: asyncio.all_tasks() <= before)
-            assert await settled(lambda kept=kept: connections_to(sandbox.ports) <= kept)
+            assert await settled(partial(_nothing_runs_beside, before))
+            assert await settled(partial(_no_more_is_open, sandbox, kept))
             if not task.cancelled():
                 assert whole == task.result()[0]
                 if steps.taken < wanted:

@@ -53,6 +53,9 @@ class FakeRunflow:
     upload_url: str = ""
     put_status: int | None = 200
     """What an upload is answered with; None breaks the connection."""
+    me: Any = field(default_factory=dict)
+    """What the account is told as, which no document shows."""
+    me_status: int = 200
     requests: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
     signatures: set[str] = field(default_factory=lambda: {"1"})
     looks: int = 0
@@ -83,6 +86,8 @@ class FakeRunflow:
             return web.json_response({"asset_id": "a1", "upload_url": url}, status=201)
         if path == "/v1/asset-uploads/a1/confirmations":
             return web.json_response({"id": "a1", "url": f"{self.base}/files/picture?X-Amz-Signature=1"}, status=201)
+        if path == "/v1/auth/me":
+            return web.json_response(self.me, status=self.me_status)
         if path in CREATES:
             return await self._created(request)
         if path == "/v1/runs":

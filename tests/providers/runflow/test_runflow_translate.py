@@ -18,7 +18,7 @@ from providers.contract import (
 )
 from providers.runflow.account import Account, may_upload_to
 from providers.runflow.translate import picture_url, to_error, to_failure, to_run_input
-from providers.runflow.wire import BoxPrompt, Failure, PointPrompt, Run, RunStatus
+from providers.runflow.wire import BoxPrompt, Failure, PointPrompt, Run, RunInput, RunStatus
 from tests.providers.loopback import picture_of
 
 URL = "https://a.example/p.png"
@@ -29,9 +29,16 @@ def question(prompt: Prompt, *, max_masks: int = 10, url: str | None = None) -> 
     return Question(picture_of((40, 50), url=url), prompt, max_masks)
 
 
+def run_input_of(asked: Question) -> RunInput:
+    """Return what SAM 3 is asked about a picture at our address."""
+    run_input = to_run_input(asked, image_url=URL)
+    assert isinstance(run_input, RunInput)
+    return run_input
+
+
 def test_text() -> None:
     """A text prompt goes as the prompt, without points and boxes."""
-    run_input = to_run_input(question(TextPrompt("left shoe")), image_url=URL)
+    run_input = run_input_of(question(TextPrompt("left shoe")))
     assert (run_input.prompt, run_input.point_prompts, run_input.box_prompts) == ("left shoe", (), ())
     assert (run_input.image_url, run_input.max_masks) == (URL, 10)
 
@@ -39,7 +46,7 @@ def test_text() -> None:
 def test_object() -> None:
     """Points and box of an object prompt share one object_id, and the prompt is sent empty."""
     prompt = ObjectPrompt((Point(3, 4), Point(5, 6, positive=False)), Box(1, 2, 30, 40))
-    run_input = to_run_input(question(prompt), image_url=URL)
+    run_input = run_input_of(question(prompt))
     assert run_input.prompt == ""
     assert run_input.point_prompts == (PointPrompt(3, 4, 1, 1), PointPrompt(5, 6, 0, 1))
     assert run_input.box_prompts == (BoxPrompt(1, 2, 30, 40, 1),)
@@ -48,7 +55,7 @@ def test_object() -> None:
 @pytest.mark.parametrize(("asked", "sent"), [(0, 1), (1, 1), (32, 32), (100, 32)])
 def test_max_masks(asked: int, sent: int) -> None:
     """No more masks are asked for than wanted, and no more than Runflow gives."""
-    assert to_run_input(question(TextPrompt("x"), max_masks=asked), image_url=URL).max_masks == sent
+    assert run_input_of(question(TextPrompt("x"), max_masks=asked)).max_masks == sent
 
 
 def test_picture_url() -> None:

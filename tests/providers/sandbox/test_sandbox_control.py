@@ -67,6 +67,20 @@ async def test_faults_are_listed_with_their_fields(control: Any) -> None:
     assert all(fault["means"].endswith(".") and fault["source"] for fault in faults.values())
 
 
+async def test_requests_are_counted_whatever_became_of_them(control: Any, runflow: Any) -> None:
+    """By the name of the call, struck ones too; each upstream has counts of its own, and none is in the books."""
+    assert {"requests": {}} == await control.get("/upstreams/runflow-eu/requests")
+    await runflow.get("/v1/auth/me")
+    await control.strike("runflow-eu", {"kind": "status", "status": 503, "on": "account"})
+    await runflow.get("/v1/auth/me", status=503)
+    await runflow.get("/v1/readiness", status=503)
+    await runflow.get("/v1/no/such/call", status=404)
+    counted = {"account.me": 2, "account.readiness": 1, "unknown": 1}
+    assert {"requests": counted} == await control.get("/upstreams/runflow-eu/requests")
+    assert {"requests": {}} == await control.get("/upstreams/runflow-us/requests")
+    assert [] == await control.books()
+
+
 async def test_a_fault_can_be_read_back(control: Any) -> None:
     """What was put is what is on, with its defaults, and healing leaves nothing."""
     await control.strike("prodia", {"kind": "latency", "seconds": 2, "share": 0.25})
