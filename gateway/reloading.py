@@ -13,11 +13,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any
 
 from gateway.settings import ConfigProblem, Settings, SettingsError, locate, needs_restart
-
-T = TypeVar("T")
 
 POLL_SECONDS = 1.0
 #: Problems of one file that are logged; a file with more of them is no configuration at all.
@@ -63,29 +61,6 @@ class ConfigSource:
     path: Path
     read: Callable[[], Settings]
     """Reads the file and the environment; raises `SettingsError`. Called in a thread."""
-
-
-class Part(Generic[T]):
-    """What one house after another may share; it is closed when the last one has let go of it."""
-
-    __slots__ = ("_close", "_holders", "value")
-
-    def __init__(self, value: T, close: Callable[[], Awaitable[None]]) -> None:
-        """Begin with no holder."""
-        self.value = value
-        self._close = close
-        self._holders = 0
-
-    def held(self) -> Self:
-        """Count one more holder."""
-        self._holders += 1
-        return self
-
-    async def let_go(self) -> None:
-        """Count one holder less, and close it when that was the last."""
-        self._holders -= 1
-        if not self._holders:
-            await self._close()
 
 
 class Reloader:

@@ -24,6 +24,11 @@ PATH = "/v1/callbacks/{deployment}"
 router = APIRouter(route_class=PlainRoute)
 
 
+def callback_url(public_url: str, deployment: str) -> str:
+    """Return where a provider reaches this gateway; empty where *public_url* is, since nobody outside reaches it."""
+    return public_url + PATH.format(deployment=deployment) if public_url else ""
+
+
 @router.post(PATH, include_in_schema=False)  # for providers, not for callers
 async def take_callback(request: Request) -> Response:
     """Hand a callback to the provider whose deployment it names."""

@@ -10,11 +10,12 @@ On PostgreSQL the database's clock alone decides. SQLite serves the processes of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, text
 
-from gateway.store.database import Database
+from gateway.store.database import Database, LedgerUnavailable
 
 _MICROS = 1_000_000
 _NOW = {"postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)", "sqlite": ":now"}
@@ -85,6 +86,18 @@ class Lease:
         if not renewed:
             self._token = None
         return renewed
+
+    async def is_mine(self) -> bool:
+        """Renew or take the lease as `hold` does; not this gateway's while the database is gone."""
+        try:
+            return await self.hold()
+        except LedgerUnavailable:
+            return False
+
+    async def leave(self) -> None:
+        """Give the lease back; while the database is gone, it runs out by itself."""
+        with suppress(LedgerUnavailable):
+            await self.give_back()
 
     async def give_back(self) -> None:
         """Let others have it at once; where another has it already, nothing happens."""

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.reloading import ConfigSource, NotNow, Part, Reloader, Result
+from gateway.reloading import ConfigSource, NotNow, Reloader, Result
 from gateway.settings import ConfigProblem, Settings, SettingsError, load_settings
 from gateway.telemetry.logs import make_logger
 
@@ -242,18 +242,3 @@ async def test_reloads_at_once_are_done_in_turn(gateway: Gateway) -> None:
     gateway.write("quotes: {ttl_seconds: 90}\n")
     results = await asyncio.gather(*(reloader.reload("request") for _ in range(20)))
     assert {Result.APPLIED: 1, Result.UNCHANGED: 19} == Counter(each.result for each in results)
-
-
-async def test_part_is_closed_by_the_last_that_lets_go() -> None:
-    """One that two share is closed once, when both have let go."""
-    closed: list[str] = []
-
-    async def close() -> None:
-        closed.append("closed")
-
-    part = Part("anything", close)
-    assert part.held() is part.held() is part
-    await part.let_go()
-    assert [] == closed
-    await part.let_go()
-    assert ["closed"] == closed

@@ -37,7 +37,7 @@ def make_app(events: list[str], *, fails: bool = False) -> FastAPI:
 
 def get(url: str) -> tuple[bytes, dict[str, str]]:
     """Return body and lower-case headers."""
-    with urllib.request.urlopen(url, timeout=10) as response:
+    with urllib.request.urlopen(url, timeout=60) as response:
         return response.read(), {name.lower(): value for name, value in response.getheaders()}
 
 
@@ -104,5 +104,5 @@ def test_url_leads_back_to_the_listener(host: str) -> None:
     """The URL of a listener connects from this machine, whatever address it is bound to."""
     with listen(host, 0) as listener:
         address = url_of(listener).removeprefix("http://").rsplit(":", 1)
-        with socket.create_connection((address[0].strip("[]"), int(address[1])), timeout=5) as connection:
+        with socket.create_connection((address[0].strip("[]"), int(address[1])), timeout=60) as connection:
             assert connection.getpeername()[1] == listener.getsockname()[1]
