@@ -43,6 +43,18 @@ class Mask:
         return cls(size, _to_runs(bitmap.astype(np.bool_, copy=False)))
 
     @classmethod
+    def from_edges(cls, size: tuple[int, int], edges: Runs, *, starts_solid: bool) -> Mask:
+        """
+        Make a mask of the places where it changes.
+
+        Args:
+            size: `(height, width)` in pixels; at least one pixel.
+            edges: the pixels, counted in column order from 0, that are unlike the one before them; ascending.
+            starts_solid: whether the first pixel is the object.
+        """
+        return cls(size, _between(edges, size[0] * size[1], starts_solid=starts_solid))
+
+    @classmethod
     def from_counts(cls, size: tuple[int, int], counts: str | bytes) -> Mask:
         """
         Read COCO's compressed text.
@@ -82,16 +94,14 @@ class Mask:
             return None
         height = self.size[0]
         ends = np.cumsum(self.runs)
-        solid = self.runs[1::2] > 0
-        firsts = ends[0::2][: self.runs[1::2].size][solid]
-        lasts = ends[1::2][solid] - 1
-        first_x, last_x = firsts // height, lasts // height
+        objects = self.runs.size // 2
+        first_x, first_y = np.divmod(ends[0::2][:objects], height)
+        last_x, last_y = np.divmod(ends[1::2] - 1, height)
         if bool((first_x != last_x).any()):
             # A run that goes on into the next column passes the bottom row of one and the top row of the next.
             y_min, y_max = 0, height
         else:
-            y_min = int((firsts % height).min())
-            y_max = int((lasts % height).max()) + 1
+            y_min, y_max = int(first_y.min()), int(last_y.max()) + 1
         return Box(int(first_x[0]), y_min, int(last_x[-1]) + 1, y_max)
 
     @cached_property
