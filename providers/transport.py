@@ -19,15 +19,16 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import lru_cache
+from typing import Any
 
 import aiohttp
 import httpx
 from aiohttp.abc import AbstractResolver
-from aiohttp.client_reqrep import ClientRequest
+from aiohttp.client_reqrep import ClientRequest, ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from httpx_aiohttp import AiohttpTransport
@@ -44,6 +45,8 @@ from providers.contract import (
 from providers.guard import SocketFactory, without_query
 
 _PIECE_BYTES = 256 * 1024
+#: Between two waits for a connection that are given up since a third one was in vain.
+_GIVE_UP_SECONDS = 0.002
 _WIRE_FAULTS = (httpx.TransportError, httpx.InvalidURL, aiohttp.ClientError, OSError)
 
 #: What broke, the more special first.
@@ -323,7 +326,18 @@ class HttpUpstream:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """A connector that notes when a request is given a connection: nothing of it leaves before."""
+    """
+    A connector that notes when a request is given a connection: nothing of it leaves before.
+
+    Where a connection has not come to be in all the time that it may take, those that wait for the same address are
+    given up one after another: each would otherwise wait out the whole time, hundreds of them under load. One after
+    another, since all of them at once would hold up each other, and the first ones, wherever they are sent next.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Begin with nobody waiting; the options are aiohttp's."""
+        super().__init__(**options)
+        self._waits: dict[ConnectionKey, dict[asyncio.Timeout, None]] = {}
 
     async def connect(
         self,
@@ -332,9 +346,29 @@ class _Connector(aiohttp.TCPConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the parameter is aiohttp's
     ) -> Connection:
         """Return a connection, new or kept, and note that there is one."""
-        connection = await super().connect(req, traces, timeout)
+        waits = self._waits.setdefault(req.connection_key, {})
+        wait = asyncio.timeout(None)
+        waits[wait] = None
+        try:
+            async with wait:
+                connection = await super().connect(req, traces, timeout)
+        except TimeoutError:
+            if not wait.expired():  # its own time was up, and it was not given up with another one
+                _give_up(each for each in waits if each is not wait and not each.expired())
+            raise
+        finally:
+            del waits[wait]
+            if not waits:
+                self._waits.pop(req.connection_key, None)
         _passage.get().connected = True
         return connection
+
+
+def _give_up(waits: Iterable[asyncio.Timeout]) -> None:
+    """Have waits for a connection end one after another."""
+    now = asyncio.get_running_loop().time()
+    for place, wait in enumerate(waits, start=1):
+        wait.reschedule(now + place * _GIVE_UP_SECONDS)
 
 
 class _Pieces(httpx.AsyncByteStream):

@@ -21,6 +21,7 @@ from providers.contract import (
     Reply,
 )
 from providers.transport import HttpUpstream, trusted
+from tests.providers.connectors import connector_of
 from tests.providers.raw_server import Script, Server, answering, serving, whole
 
 TLS = trusted()
@@ -157,6 +158,23 @@ async def test_a_connection_that_never_comes_is_unreachable(upstream: HttpUpstre
     with blackhole() as port, pytest.raises(ProviderUnreachable) as caught:
         await send(upstream, f"http://127.0.0.1:{port}/", seconds=seconds)
     assert never_left(caught.value) == (True, False)
+
+
+async def test_who_waits_for_the_same_address_is_given_up_with_the_first() -> None:
+    """Once one connection has not come to be in all its time, a later one is not waited for as long."""
+    patient = HttpUpstream(time.monotonic, connect_seconds=3.0, tls=TLS)
+    try:
+        with blackhole() as port:
+            first = asyncio.create_task(send(patient, f"http://127.0.0.1:{port}/", seconds=30.0))
+            await asyncio.sleep(1.5)
+            began = time.monotonic()
+            second = asyncio.create_task(send(patient, f"http://127.0.0.1:{port}/", seconds=30.0))
+            ended = await asyncio.gather(first, second, return_exceptions=True)
+        assert [ProviderUnreachable, ProviderUnreachable] == [type(each) for each in ended]
+        assert "no connection in the time allowed for it" in str(ended[1])
+        assert time.monotonic() - began < 3.0
+    finally:
+        await patient.close()
 
 
 async def test_a_name_without_an_address_is_unreachable() -> None:
@@ -309,7 +327,7 @@ async def test_a_connection_closed_while_idle_is_replaced(upstream: HttpUpstream
     """A close that arrived between two requests costs nothing but a new connection."""
     async with serving(answering(whole(), then="fin")) as (server, url):
         await send(upstream, url)
-        ((kept, _),) = next(iter(upstream._wire._transport.client.connector._conns.values()))
+        ((kept, _),) = next(iter(connector_of(upstream._wire)._conns.values()))
         if (gone := kept.closed) is not None:
             await gone
         assert (await send(upstream, url)).status == 200
