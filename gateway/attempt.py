@@ -181,7 +181,7 @@ async def _call(asked: Asked, attempt: Attempt, paid: PaidCall, call: Call, serv
     try:
         segmentation, usage = await _segment(asked, attempt, call, services)
     except ProviderError as error:
-        held = await _end_failed(reservation, candidate, error)
+        held = await _end_failed(purchase, reservation, candidate, error)
         purchase.purse.give_back(reservation.amount - held)
         _doubt(purchase, held, error, services)
         _note(purchase, paid, services, held=held, error=error)
@@ -240,13 +240,15 @@ async def _adapted(asked: Asked, attempt: Attempt, services: Services) -> tuple[
         ) from error
 
 
-async def _end_failed(reservation: Reservation, candidate: Candidate, error: ProviderError) -> Money:
+async def _end_failed(
+    purchase: Purchase, reservation: Reservation, candidate: Candidate, error: ProviderError
+) -> Money:
     """End the reservation of a call that brought nothing; return what stays on hold."""
     billed_anyway = candidate.terms.price.unit is PriceUnit.REQUEST and error.outcome is not Outcome.UNREACHABLE
     if error.may_have_charged or billed_anyway:
         await reservation.hold(error.outcome.value, upstream_ref=error.upstream_ref)
         return reservation.amount
-    await reservation.release(error.outcome.value)
+    purchase.endings.append(reservation.release(error.outcome.value))  # the next attempt is not kept waiting by it
     return NOTHING
 
 

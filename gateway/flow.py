@@ -259,6 +259,9 @@ async def buy(purchase: Purchase, screening: Screening, digest: str, services: S
     except GatewayError as problem:
         problem.attempts = attempts_so_far(purchase, services)
         raise
+    finally:
+        for ending in purchase.endings:  # whoever has the answer may read the ledger
+            await ending
     mode = request.cache.mode
     keep(bought, purchase, digest, services)
     status = {CacheMode.USE: CacheStatus.MISS, CacheMode.REFRESH: CacheStatus.REFRESH, CacheMode.SKIP: CacheStatus.SKIP}

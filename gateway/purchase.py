@@ -109,6 +109,8 @@ class Purchase:
     """Who may be asked and for how much, in this order, where the caller holds a quote."""
     attempts: list[AttemptReport] = field(default_factory=list)
     under_way: list[PaidCall] = field(default_factory=list)
+    endings: list[asyncio.Future[Any]] = field(default_factory=list)
+    """Done when the releases of its failed attempts are on disk, or parked."""
     unfit: list[Exclusion] = field(default_factory=list)
     """Deployments that were not asked after all: the picture could not be made to fit them, or a budget has no room."""
     refused: GatewayError | None = None

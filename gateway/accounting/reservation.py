@@ -7,17 +7,19 @@ cancellation included, leaves no reservation open.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
-from gateway.store import BudgetStanding, Entry, Journal, Kind, Verdict, ending
+from gateway.store import BudgetStanding, Entry, Journal, Kind, Outcome, Verdict, ending
 from providers.contract import NOTHING, Money
 
 _MICROS = 1_000_000
 _LONGEST_TEXT = 256
-_WELL = frozenset({None, Verdict.WRITTEN, Verdict.RESOLVED, Verdict.HELD})
+_WELL = frozenset({Verdict.WRITTEN, Verdict.RESOLVED, Verdict.HELD})
 
 _log = logging.getLogger(__name__)
 
@@ -80,16 +82,21 @@ class Reservation:
         if cost < NOTHING:
             raise ValueError(f"a cost is not negative, got {cost}")
         figure = None if reported is None or reported < NOTHING else reported.microusd
-        await self._end(Kind.SETTLE, charge, cost, reported=figure, upstream_ref=upstream_ref)
+        await self._ended(Kind.SETTLE, charge, cost, reported=figure, upstream_ref=upstream_ref)
 
-    async def release(self, reason: str) -> None:
+    def release(self, reason: str) -> asyncio.Future[Outcome | None]:
         """
         Give the money back: the provider has provably not charged.
+
+        Returns:
+            What is done when that is on disk, or parked. Who reserves anew in this process need not wait for it: the
+            new reservation is written after it, or together with it. What a crash takes with it is found open, and
+            held until it is reconciled.
 
         Raises:
             AlreadyResolved: the reservation has ended before.
         """
-        await self._end(Kind.RELEASE, NOTHING, NOTHING, reason=reason)
+        return self._ended(Kind.RELEASE, NOTHING, NOTHING, reason=reason)
 
     async def hold(self, reason: str, *, upstream_ref: str | None = None) -> None:
         """
@@ -98,7 +105,7 @@ class Reservation:
         Raises:
             AlreadyResolved: the reservation has ended before.
         """
-        await self._end(Kind.HOLD, self.amount, self.amount, reason=reason, upstream_ref=upstream_ref)
+        await self._ended(Kind.HOLD, self.amount, self.amount, reason=reason, upstream_ref=upstream_ref)
         self._on_hold()
 
     async def __aenter__(self) -> Self:
@@ -112,7 +119,7 @@ class Reservation:
         if self._ended_as is None:
             await self.hold("left_open")
 
-    async def _end(
+    def _ended(
         self,
         kind: Kind,
         amount: Money,
@@ -121,7 +128,7 @@ class Reservation:
         reported: int | None = None,
         reason: str | None = None,
         upstream_ref: str | None = None,
-    ) -> None:
+    ) -> asyncio.Future[Outcome | None]:
         if self._ended_as is not None:
             raise AlreadyResolved(f"attempt {self.attempt_id} has ended as {self._ended_as}, so it cannot {kind}")
         entry = ending(
@@ -136,12 +143,20 @@ class Reservation:
             at=round(self._wall() * _MICROS),
         )
         self._ended_as = kind
-        verdict = await self._journal.keep(entry, self._opening)
-        if verdict not in _WELL:
-            # The answer is bought and goes to the caller all the same; the sweep or a reconciliation came first.
-            _log.error("the ending of attempt %s is refused as %s: %s", self.attempt_id, verdict, entry)
+        written = self._journal.keep(entry, self._opening)
+        written.add_done_callback(partial(_look, entry))
+        return written
+
+
+def _look(entry: Entry, written: asyncio.Future[Outcome | None]) -> None:
+    """Say so where an ending was refused: its answer goes to the caller all the same."""
+    outcome = None if written.cancelled() else written.result()
+    if outcome is not None and outcome.verdict not in _WELL:  # the sweep or a reconciliation came first
+        _log.error("the ending of attempt %s is refused as %s: %s", entry.attempt_id, outcome.verdict, entry)
 
 
 def storable(text: str) -> str:
     """Return a text from outside as every database takes it: printable and not too long."""
+    if text.isprintable() and len(text) <= _LONGEST_TEXT:  # nearly every one
+        return text
     return "".join(character for character in text[:_LONGEST_TEXT] if character.isprintable())

@@ -127,26 +127,30 @@ class Journal:
         assert outcome is not None
         return outcome
 
-    async def keep(self, entry: Entry, opening: Entry | None = None) -> Verdict | None:
+    def keep(self, entry: Entry, opening: Entry | None = None) -> asyncio.Future[Outcome | None]:
         """
-        Write an entry that must not be lost. A cancelled caller changes nothing: the entry is written all the same.
+        Take an entry that must not be lost. Whoever waits may be cancelled: the entry is written all the same.
+
+        It is written before whatever is given to this journal afterwards, or in one transaction with it: who goes on to
+        reserve need not wait.
 
         Args:
             entry: what to write.
             opening: as with `commit`.
 
         Returns:
-            The verdict; None where the entry is parked, or waited for no longer.
+            What becomes of it, once that is known; None where the entry is parked, or waited for no longer.
         """
         posting = Posting(entry, opening)
         if self._closed or self._down_since is not None:
             self.park(posting)
-            return None
-        if self._late:
-            self._offer(posting, keep=True)
-            return None
-        outcome = await self._offer(posting, keep=True)
-        return None if outcome is None else outcome.verdict
+        else:
+            offered = self._offer(posting, keep=True)
+            if not self._late:
+                return offered
+        nobody_waits: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
+        nobody_waits.set_result(None)
+        return nobody_waits
 
     def park(self, *postings: Posting) -> None:
         """Have entries written later, in their order."""

@@ -18,6 +18,7 @@ from gateway.store import (
     Journal,
     Kind,
     LedgerUnavailable,
+    Outcome,
     Verdict,
     ending,
     entries,
@@ -31,9 +32,20 @@ from tests.servers import Postgres
 
 def reserve(attempt_id: str) -> Entry:
     """Return the entry of a reservation."""
-    identity = ("seg", 0, "acme", "key", "eu", "runflow", "sam-3", "eu", "eu@2026-01-01", 2, "{}")
     moved = moves(Kind.RESERVE, phase=0, set_aside=0, amount=5000, cost=0)
-    return Entry(attempt_id, 0, "reserve", 5000, 0, None, None, None, 1, *moved, *identity)
+    return Entry(attempt_id, 0, "reserve", 5000, 0, None, None, None, 1, *moved)._replace(
+        request_id="seg",
+        prompt_index=0,
+        tenant="acme",
+        key_id="key",
+        deployment="eu",
+        provider="runflow",
+        model="sam-3",
+        region="eu",
+        price_id="eu@2026-01-01",
+        expires_at=2,
+        tags="{}",
+    )
 
 
 def settle(attempt_id: str) -> Entry:
@@ -90,11 +102,11 @@ async def proxy(own_postgres: Postgres) -> AsyncIterator[CuttingProxy]:
 async def test_concurrent_entries_share_transactions(journal: Journal) -> None:
     """A thousand callers who reserve and settle at once make 2,000 entries in at most 20 transactions."""
 
-    async def spend(number: int) -> tuple[Verdict, Verdict | None]:
+    async def spend(number: int) -> tuple[Verdict, Outcome | None]:
         return await journal.commit(reserve(f"a{number}")), await journal.keep(settle(f"a{number}"))
 
     verdicts = await asyncio.gather(*map(spend, range(1000)))
-    assert set(verdicts) == {(Verdict.WRITTEN, Verdict.WRITTEN)}
+    assert set(verdicts) == {(Verdict.WRITTEN, Outcome(Verdict.WRITTEN))}
     assert journal.operations == 2000
     assert journal.transactions <= 20
     assert len(await written(journal)) == 2000
@@ -112,13 +124,22 @@ async def test_a_spoiled_entry_fails_alone(journal: Journal) -> None:
 async def test_a_caller_that_goes_away_keeps_its_ending(journal: Journal) -> None:
     """An entry that must not be lost is written although its caller is cancelled at once."""
     await journal.commit(reserve("a"))
-    caller = asyncio.create_task(journal.keep(settle("a")))
-    await asyncio.sleep(0)
+    caller = journal.keep(settle("a"))
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
     await journal.close()
     assert await written(journal) == [("a", 0), ("a", 1)]
+
+
+async def test_a_kept_entry_is_written_no_later_than_what_follows_it(journal: Journal) -> None:
+    """Who reserves after an ending that he does not wait for finds it on disk with his reservation."""
+    await journal.commit(reserve("a"))
+    ending = journal.keep(settle("a"))
+    assert await journal.commit(reserve("b")) is Verdict.WRITTEN
+    assert ending.result() == Outcome(Verdict.WRITTEN)
+    assert await written(journal) == [("a", 0), ("a", 1), ("b", 0)]
+    assert journal.transactions == 2
 
 
 async def test_a_closed_journal_takes_nothing(journal: Journal) -> None:
@@ -160,8 +181,7 @@ async def test_a_late_commit_is_waited_for_by_nobody_and_counts(tmp_path: Path) 
     failed = await asyncio.gather(first, behind, return_exceptions=True)
     assert [LedgerUnavailable, LedgerUnavailable] == [type(failure) for failure in failed]
     assert failed[1].certain  # type: ignore[union-attr]
-    assert await kept is None
-    assert not journal.answers
+    assert (None, False) == (await kept, journal.answers)
     with pytest.raises(LedgerUnavailable, match="does not answer") as refused:
         await journal.commit(reserve("d"))
     assert refused.value.certain
