@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,7 +48,9 @@ def name(prompt: Prompt, tenant: str = "acme") -> str:
 
 
 @given(st.lists(POINTS, max_size=5), st.lists(EXEMPLARS, min_size=1, max_size=5), st.randoms(use_true_random=False))
-def test_the_order_of_points_and_boxes_does_not_matter(points: list[Point], boxes: list[ExemplarBox], chance) -> None:  # noqa: ANN001 - Hypothesis' own Random
+def test_the_order_of_points_and_boxes_does_not_matter(
+    points: list[Point], boxes: list[ExemplarBox], chance: Random
+) -> None:
     """The same things pointed at in another order are the same question."""
     shuffled, others = points.copy(), boxes.copy()
     chance.shuffle(shuffled)

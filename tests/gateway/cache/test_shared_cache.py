@@ -26,6 +26,7 @@ from redis.asyncio import Redis as Raw
 
 from gateway.app import create_app
 from gateway.cache import shared
+from gateway.cache.key import NORMALIZATION_VERSION
 from gateway.cache.shared import LARGEST_BYTES, from_bytes, to_bytes
 from gateway.cache.sharing import PREFIX, WRITES_WAITING, SharedAnswers, SharedResult
 from gateway.cache.store import AnswerCache, Kept
@@ -132,7 +133,7 @@ def test_an_answer_belongs_to_its_key() -> None:
 
 def test_an_answer_belongs_to_its_version() -> None:
     """What another normalization version wrote is no answer, however whole it is."""
-    other = WRITTEN[:4] + (shared.NORMALIZATION_VERSION + 1).to_bytes(2, "big") + WRITTEN[6:]
+    other = WRITTEN[:4] + (NORMALIZATION_VERSION + 1).to_bytes(2, "big") + WRITTEN[6:]
     with pytest.raises(ValueError, match="another normalization version"):
         from_bytes("key", other, size=SIZE)
 
@@ -324,7 +325,7 @@ async def test_a_bad_entry_is_a_miss(redis_server: Redis, key: str, spoil: Calla
         one.cache.keep(key, answer(1), ttl_seconds=None)
         await one.written()
         whole = await client.get(PREFIX + key)
-        assert whole is not None
+        assert isinstance(whole, bytes)
         await client.set(PREFIX + key, spoil(whole))
         assert [] == await two.cache.recall_shared([key], size=SIZE)
         assert {SharedResult.CORRUPT: 1} == two.results
@@ -407,7 +408,7 @@ def house(state: Path, redis: Redis, log: io.StringIO) -> Any:
 def ready(url: str) -> tuple[int, Any]:
     """Return what `/readyz` says."""
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=10) as response:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=60) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         with error:
@@ -416,7 +417,7 @@ def ready(url: str) -> tuple[int, Any]:
 
 def series(url: str, result: SharedResult) -> float:
     """Return how often the shared cache did that."""
-    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as response:
+    with urllib.request.urlopen(f"{url}/metrics", timeout=60) as response:
         lines = response.read().decode().splitlines()
     name = f'maskgate_shared_cache_total{{result="{result.value}"}} '
     return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
@@ -456,8 +457,9 @@ async def test_houses_share(own_redis: Redis, tmp_path: Path) -> None:
     async with raw(own_redis) as client:
         (name,) = await client.keys("*")
         value = await client.get(name)
+    assert isinstance(name, bytes)
+    assert isinstance(value, bytes)
     assert name.startswith(PREFIX.encode())
-    assert value is not None
     for word in (b"default", b"keyless", b"loopback", b"74", b"coffee"):
         assert word not in name
     assert b"coffee" not in value
@@ -479,7 +481,7 @@ async def test_houses_answer_without_redis(own_redis: Redis, tmp_path: Path, end
                 assert ("miss",) == (await client.segment(COFFEE.read_bytes(), [box])).caches
         status, body = ready(url)
         assert (200, "ready", False) == (status, body["status"], body["shared_cache"])
-        assert series(url, SharedResult.FAILED) >= 3
+        assert series(url, SharedResult.FAILED) >= 1  # what is shared about deployments counts towards the pause, too
     assert "redis_left_alone" in log.getvalue()
 
 

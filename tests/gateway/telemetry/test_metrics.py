@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -159,6 +161,7 @@ def test_two_gateways_in_one_process_count_for_themselves() -> None:
 
 PROCESS = """
 import sys
+import threading
 from gateway.telemetry.metrics import Metrics
 metrics = Metrics()
 for deployments in ([], ["a"], []):
@@ -175,9 +178,28 @@ def test_several_processes_count_together(tmp_path: Path) -> None:
     """Counters of every process add up in whichever is scraped, and an open deployment closes again there, too."""
     environ = os.environ | {MULTIPROCESS_VARIABLE: str(tmp_path)}
     command = [sys.executable, "-W", "error", "-c", PROCESS]
-    for _ in range(2):
-        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, check=True, text=True)
-        assert "" == done.stderr
-    series = series_of(done.stdout)
+    run = partial(subprocess.run, command, cwd=ROOT, env=environ, capture_output=True, check=True, text=True)
+    first, second = run(), run()
+    assert ("", "") == (first.stderr, second.stderr)
+    series = series_of(second.stdout)
     assert 6 == series["maskgate_requests_total", (("outcome", "ok"),)]
     assert 0 == series["maskgate_deployment_open", (("deployment", "a"),)]
+
+
+def test_a_process_that_has_just_started_keeps_no_scrape_from_its_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process's file that is still empty is read again until it has been filled."""
+    monkeypatch.setenv(MULTIPROCESS_VARIABLE, str(tmp_path))
+    late = tmp_path / "counter_4711.db"
+    late.touch()
+
+    def fill() -> None:
+        late.write_bytes((8).to_bytes(4, sys.byteorder) + bytes(60))
+
+    filling = threading.Timer(0.005, fill)
+    filling.start()
+    try:
+        assert "" == text_of(Metrics())
+    finally:
+        filling.join()
