@@ -17,7 +17,7 @@ class Aim:
 
     value: float
     unit: str = "x"
-    """`x` for a ratio to the other side, `ms` for milliseconds added to it, `us` for microseconds of our own."""
+    """`x` for a ratio to the other side, `ms` for milliseconds, `us` for microseconds, or what is counted."""
     at_most: bool = False
 
     def met_by(self, figure: float) -> bool:
