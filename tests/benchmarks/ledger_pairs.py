@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from uuid import uuid4
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]  # ships no types
 
 from gateway.accounting import Attempt, Ledger
 from providers.contract import Money

@@ -52,7 +52,7 @@ class Winding:
         return time.monotonic() + self.ahead
 
 
-def configuration(sandbox: RunningSandbox, changes: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+def configuration(sandbox: RunningSandbox, changes: Mapping[str, Mapping[Any, Any]] | None = None) -> str:
     """Return the sandbox's configuration, some of its sections changed; lists grow by what is given."""
     document = yaml.safe_load(sandbox_config(sandbox.host, sandbox.port))
     for section, values in (changes or {}).items():
@@ -67,7 +67,7 @@ def gateway_running(
     sandbox: RunningSandbox,
     state: Path,
     *,
-    changes: Mapping[str, Mapping[str, Any]] | None = None,
+    changes: Mapping[str, Mapping[Any, Any]] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[House]:
     """Run a gateway on a thread while the block lasts; its log goes to a file in *state*."""
@@ -103,7 +103,7 @@ def gateway_process(
     sandbox: RunningSandbox,
     state: Path,
     *,
-    changes: Mapping[str, Mapping[str, Any]] | None = None,
+    changes: Mapping[str, Mapping[Any, Any]] | None = None,
     workers: int = 1,
 ) -> Iterator[Process]:
     """Run `maskgate serve` while the block lasts, in so many processes, unless the test ends it before."""

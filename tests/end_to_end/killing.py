@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]  # ships no types
 
 from gateway.serving import listen, url_of
 from tests.end_to_end.asking import on, text
@@ -196,9 +196,10 @@ class Household:
         Their leases are over for the next one, whose calendar is ahead. With PostgreSQL the server's clock decides,
         which is nobody's to set here; so they are made as old there as they would be by then.
         """
-        doors = [*self.gates.values(), *([self.commits] if self.commits is not None else [])]
-        for door in doors:
-            await door.reset()
+        for gate in self.gates.values():
+            await gate.reset()
+        if self.commits is not None:
+            await self.commits.reset()
         await self.receiver.drop()
         if self.locked is not None:
             self.locked.close()

@@ -12,8 +12,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -46,10 +47,10 @@ class LoopMonitor:
         lifespan = app.router.lifespan_context
 
         @asynccontextmanager
-        async def watched(served: FastAPI) -> AsyncIterator[object]:
+        async def watched(served: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
             async with lifespan(served) as state:
                 watch = asyncio.create_task(self._watch())
-                yield state
+                yield state or {}
                 watch.cancel()
                 with suppress(asyncio.CancelledError):
                     await watch
@@ -74,10 +75,9 @@ class _Queued:
 
     def __init__(self) -> None:
         """Find where the kernel counts it; where it does not, nothing is left out."""
-        try:
+        self._file: int | None = None
+        with suppress(OSError):
             self._file = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
-        except OSError:
-            self._file = None
 
     def seconds(self) -> float:
         """Return it, since the thread began. Source: https://docs.kernel.org/scheduler/sched-stats.html."""

@@ -56,9 +56,9 @@ async def test_locked_gateway_wants_a_key(
     for path in ("/healthz", "/readyz", "/openapi.json"):
         await caller.get(path)
     await caller.metrics()
-    for right in (f"Bearer {key}", f"bearer {key}"):
-        reply = await caller.segment(body, headers={"Authorization": right})
-    assert ["hit"] == reply.caches
+    rights = (f"Bearer {key}", f"bearer {key}")
+    replies = [await caller.segment(body, headers={"Authorization": right}) for right in rights]
+    assert [["miss"], ["hit"]] == [reply.caches for reply in replies]
     assert ["default"] == [each.tenant for each in locked_house.ledger()]
 
 

@@ -219,7 +219,7 @@ async def test_quote_spends_nothing(caller: Caller, house: House, upstreams: Ups
         quoted.body["most_usd"],
         quoted.body["likely_microusd"],
     )
-    wishes = {"strategy": "priority", "max_charge_usd": "0.004", "regions": ["eu", "global"]}
+    wishes: dict[str, Any] = {"strategy": "priority", "max_charge_usd": "0.004", "regions": ["eu", "global"]}
     (by_priority,) = (await caller.quote(question(upstreams, **wishes))).body["questions"]
     assert [("prodia", 1100)] == candidates(by_priority)
     assert {

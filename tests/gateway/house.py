@@ -32,7 +32,7 @@ class House:
 
     def picture(self, scene: str) -> bytes:
         """Return a scene's picture file."""
-        with urllib.request.urlopen(self.scenes()[scene]["image_url"], timeout=10) as answer:
+        with urllib.request.urlopen(self.scenes()[scene]["image_url"], timeout=60) as answer:
             return answer.read()
 
     def truth(self, scene: str, thing: str) -> Mask:
@@ -45,7 +45,7 @@ class House:
         return len(self._get("/books")["calls"])
 
     def _get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.control_url + path, timeout=10) as answer:
+        with urllib.request.urlopen(self.control_url + path, timeout=60) as answer:
             return json.load(answer)
 
 

@@ -47,7 +47,9 @@ async def real_means(base_url: str) -> AsyncIterator[Means]:
 
 def disc(size: tuple[int, int], *, x: int, y: int, radius: int) -> Bitmap:
     """Return a `(height, width)` array with a disc of 1."""
-    return cv2.circle(np.zeros(size, np.uint8), (x, y), radius, 1, -1)
+    bitmap = np.zeros(size, np.uint8)
+    cv2.circle(bitmap, (x, y), radius, 1, -1)
+    return bitmap
 
 
 def file_of(bitmap: Bitmap, kind: str = ".png") -> bytes:

@@ -16,6 +16,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from providers.contract import Deadline, Fetched, FetchError, FetchFailed, FetchForbidden, FetchTooLarge
 from providers.fetch import GuardedFetcher, Pace
 from providers.transport import trusted
+from tests.providers.connectors import connector_of
 from tests.providers.raw_server import Script, Server, answering, serving, whole
 
 TLS = trusted()
@@ -299,7 +300,7 @@ async def test_a_name_that_changes_its_address_gets_nothing_through() -> None:
             there = f"http://re.example:{url.rpartition(':')[2]}/"
             with pytest.raises(FetchForbidden):
                 await fetch(fetcher, there)
-            fetcher._wire._transport.client.connector.clear_dns_cache()
+            connector_of(fetcher._wire).clear_dns_cache()
             with pytest.raises(FetchForbidden):
                 await fetch(fetcher, there)
         assert (server.connections, connections()) == (1, 0)

@@ -62,7 +62,7 @@ def pixels(url: str) -> np.ndarray:
 def grey_mask(url: str) -> Mask:
     """Return the mask in a file that has to be 8-bit grey of 0 and 255."""
     grey = pixels(url)
-    assert (2, np.uint8) == (grey.ndim, grey.dtype)
+    assert (2, np.dtype(np.uint8)) == (grey.ndim, grey.dtype)
     assert {0, 255} == set(np.unique(grey).tolist())
     return Mask.from_bitmap(grey)
 

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, func, select
@@ -76,7 +77,7 @@ class Place:
         self.opened.append(made)
         return made
 
-    def standing(self, **changed: object) -> BudgetStanding:
+    def standing(self, **changed: Any) -> BudgetStanding:
         """Return how the budget stands."""
         budget = self.budget
         standing = BudgetStanding(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy import insert, select
@@ -74,7 +76,14 @@ async def use(
 
 async def add_key(database: Database, key_id: str, tenant: str, *, replaces: str | None = None) -> None:
     """Put a key where keys are kept."""
-    key = {"id": key_id, "tenant": tenant, "name": "", "prefix": "mg_", "sha256": key_id, "scopes": "segment"}
+    key: dict[str, Any] = {
+        "id": key_id,
+        "tenant": tenant,
+        "name": "",
+        "prefix": "mg_",
+        "sha256": key_id,
+        "scopes": "segment",
+    }
     key |= {"created_at": 0, "replaces": replaces}
     await database.write(lambda connection: connection.execute(insert(api_keys).values(key)))
 
@@ -240,15 +249,16 @@ async def test_a_caller_has_the_budgets_that_bound_it(kept: Budgets, database: D
     """A caller's budgets are those of its tenant, of its key and of the tags it sends."""
     await add_key(database, "key_1", "acme")
     await add_key(database, "key_2", "acme")
+    dollar = partial(wanted_budget, limit_usd="1")
     wanted = [
-        {"tenant": "acme"},
-        {"tenant": "acme", "key_id": "key_1"},
-        {"tenant": "acme", "key_id": "key_2"},
-        {"tenant": "acme", "tag": "team=search"},
-        {"tenant": "acme", "tag": "team=ads"},
-        {"tenant": "other"},
+        dollar(tenant="acme"),
+        dollar(tenant="acme", key_id="key_1"),
+        dollar(tenant="acme", key_id="key_2"),
+        dollar(tenant="acme", tag="team=search"),
+        dollar(tenant="acme", tag="team=ads"),
+        dollar(tenant="other"),
     ]
-    made = [await kept.set(wanted_budget(**of, limit_usd="1")) for of in wanted]
+    made = [await kept.set(each) for each in wanted]
     assert [made[0], made[1], made[3]] == await kept.of_caller("acme", "key_1", [("team", "search")])
 
 
@@ -315,7 +325,7 @@ def test_a_limit_within_the_ledgers_range_is_taken(usd: str) -> None:
         ("period", {"tenant": "a", "period": "week"}),
     ],
 )
-def test_a_budget_of_nothing_known_is_refused(field: str, given: dict[str, str]) -> None:
+def test_a_budget_of_nothing_known_is_refused(field: str, given: dict[str, Any]) -> None:
     """A subject or a period that cannot be is refused by the field's name."""
     with pytest.raises(InvalidRequest) as refused:
         wanted_budget(**given, limit_usd="1")
@@ -325,7 +335,7 @@ def test_a_budget_of_nothing_known_is_refused(field: str, given: dict[str, str])
 @pytest.mark.needs("postgres")
 async def test_spending_does_not_wait_long_for_a_budget(postgres_url: str) -> None:
     """A budget that cannot be counted within a second and a half is not set, and says so."""
-    import asyncpg
+    import asyncpg  # type: ignore[import-untyped]  # ships no types
 
     database = await open_database(postgres_url, connect_seconds=10)
     other = await asyncpg.connect(postgres_url)

@@ -9,10 +9,12 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import orjson
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Row, select
 
 from gateway.accounting import Attempt, AttemptRefused, Ledger
 from gateway.accounting.budgets import Budgets, WantedBudget, wanted_budget
@@ -24,12 +26,12 @@ DAY = 86_400.0
 MICROS = 1_000_000
 TAGS = ((), (("team", "search"),), (("team", "ads"), ("env", "x")))
 WANTED = [
-    {"tenant": "acme", "period": "day"},
-    {"tenant": "acme", "period": "month"},
-    {"tenant": "acme", "period": "total", "hard": False},
-    {"tenant": "acme", "period": "day", "tag": "team=search"},
-    {"tenant": "acme", "period": "total", "tag": "env=x"},
-    {"tenant": "other", "period": "total"},
+    partial(wanted_budget, tenant="acme", period="day"),
+    partial(wanted_budget, tenant="acme", period="month"),
+    partial(wanted_budget, tenant="acme", period="total", hard=False),
+    partial(wanted_budget, tenant="acme", period="day", tag="team=search"),
+    partial(wanted_budget, tenant="acme", period="total", tag="env=x"),
+    partial(wanted_budget, tenant="other", period="total"),
 ]
 
 
@@ -100,7 +102,8 @@ async def added_up(ledger: Ledger) -> dict[str, dict[str, list[int]]]:
     rows = await ledger.database.read(
         lambda connection: connection.execute(select(entries).order_by(entries.c.phase)).all()
     )
-    opened, used = {}, defaultdict[str, dict[str, list[int]]](lambda: defaultdict(lambda: [0, 0]))
+    opened: dict[str, Row[Any]] = {}
+    used = defaultdict[str, dict[str, list[int]]](lambda: defaultdict(lambda: [0, 0]))
     for row in rows:
         opening = opened.setdefault(row.attempt_id, row)
         day = time.strftime("%Y-%m-%d", time.gmtime(opening.at // MICROS))
@@ -132,7 +135,7 @@ async def compare(ledger: Ledger) -> int:
 
 def some_budget(dice: random.Random) -> WantedBudget:
     """Return one of the budgets, with some limit from next to nothing to much."""
-    return wanted_budget(**dice.choice(WANTED), limit_usd=f"{dice.choice((0.001, 0.02, 0.1, 5)):.6f}")
+    return dice.choice(WANTED)(limit_usd=f"{dice.choice((0.001, 0.02, 0.1, 5)):.6f}")
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -161,7 +164,7 @@ async def test_no_micro_dollar_is_lost_while_budgets_change(
     assert [] == [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
     assert await compare(place.ledgers[1])
     for wanted in WANTED:
-        await place.budgets.set(wanted_budget(**wanted, limit_usd="9"))
+        await place.budgets.set(wanted(limit_usd="9"))
     assert len(WANTED) <= await compare(place.ledgers[1])
 
 

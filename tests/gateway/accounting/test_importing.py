@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -37,7 +38,7 @@ class Desk:
     now: float = START
     imports: int = 0
 
-    async def spend(self, name: str, *, at: float, cost: int | None, ref: str | None = None, **others: object) -> None:
+    async def spend(self, name: str, *, at: float, cost: int | None, ref: str | None = None, **others: Any) -> None:
         """Settle an attempt at its cost and a markup of 20 %; hold it where nobody knows the cost."""
         self.now = START + at
         reservation = await self.ledger.reserve(
@@ -98,8 +99,8 @@ def told(done: list[Done]) -> set[tuple[str, str | None, str | None, str | None]
     return {
         (
             each.finding.group.value,
-            each.finding.known and each.finding.known.attempt_id,
-            each.finding.billed and each.finding.billed.ref,
+            each.finding.known.attempt_id if each.finding.known else None,
+            each.finding.billed.ref if each.finding.billed else None,
             None if each.entry is None or each.verdict is not Verdict.WRITTEN else each.entry.kind,
         )
         for each in done
@@ -213,8 +214,7 @@ async def test_a_statement_that_changes_its_mind(desk: Desk) -> None:
 async def test_budgets_follow(desk: Desk) -> None:
     """A hold that is settled or released makes room at once, and a corrected cost takes none."""
     budgets = Budgets(desk.ledger.database, wall=lambda: desk.now, new_id=lambda prefix: f"{prefix}_1")
-    limit = {"tenant": "acme", "key_id": None, "tag": None, "period": "total"}
-    await budgets.set(wanted_budget(**limit, limit_usd="0.018", hard=True))
+    await budgets.set(wanted_budget(tenant="acme", period="total", limit_usd="0.018", hard=True))
     await desk.spend("lost", at=0, cost=None)
     await desk.spend("unbilled", at=1000, cost=None)
     await desk.spend("dearer", at=2000, cost=5000, ref="job_dearer")

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy import insert, text, update
@@ -55,7 +56,7 @@ class Bench:
         """Set a budget."""
         return await self._budgets.set(wanted_budget(tenant="acme", period=period, limit_usd=usd, hard=hard, **whose))
 
-    async def reserve(self, microusd: int, *, tags: tuple[tuple[str, str], ...] = (), **change: str) -> Reservation:
+    async def reserve(self, microusd: int, *, tags: tuple[tuple[str, str], ...] = (), **change: Any) -> Reservation:
         """Reserve for an attempt of its own."""
         attempt = replace(ATTEMPT, attempt_id=f"att_{next(self._numbers)}", tags=tags, **change)
         return await self.ledger.reserve(attempt, Money(microusd), expires_in=60)
@@ -248,8 +249,9 @@ async def test_two_gateways_never_pass_a_budget(database_url: str) -> None:
     open_ledger = partial(Ledger.open, database_url, wall=wall, clock=time.monotonic, answer_seconds=10)
     ledgers = [await open_ledger(), await open_ledger()]
     bench = Bench(ledgers[0], wall)
-    for usd, whose in (("0.04", {}), ("0.02", {"tag": "team=a"}), ("0.03", {"tag": "team=b"})):
-        await bench.limit(usd, period="day", **whose)
+    await bench.limit("0.04", period="day")
+    await bench.limit("0.02", period="day", tag="team=a")
+    await bench.limit("0.03", period="day", tag="team=b")
     for seed in range(20):
         wall.now += DAY
         callers = [

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
 from gateway.accounting import AlreadyResolved, Attempt, Ledger, OverBudget, Reservation
 from gateway.accounting.budgets import Budgets, wanted_budget
@@ -106,8 +106,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger = self.run(self.open())
 
     def run(self, awaitable: Any) -> Any:
-        """Run something to its end."""
-        return self.runner.run(awaitable)
+        """Run something to its end; the runner's own `run` sets up signals anew each time, which takes as long."""
+        return self.runner.get_loop().run_until_complete(awaitable)
 
     async def open(self) -> Ledger:
         """Open the file as a new gateway does."""
@@ -259,7 +259,7 @@ class LedgerMachine(RuleBasedStateMachine):
         attempt = replace(ATTEMPT, attempt_id=name)
         flying = [asyncio.ensure_future(dying.reserve(attempt, Money(amount), expires_in=60))]
         if open_name in self.reservations:
-            flying.append(asyncio.ensure_future(self._settle(self.reservations[open_name], 0)))  # type: ignore[arg-type]
+            flying.append(asyncio.ensure_future(self._settle(self.reservations[open_name], 0)))
         for _ in range(turns):
             await asyncio.sleep(0)
         await dying.database.close()  # what has reached the database's thread is done, as by a process that dies then
@@ -290,26 +290,31 @@ class LedgerMachine(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-_COLUMNS = [entries.c[name] for name in Entry._fields]
+# Built once: they are asked thousands of times, and building one takes longer than its answer.
+_ALL = select(*(entries.c[name] for name in Entry._fields)).order_by(entries.c.id)
+_LATER = select(entries.c.id).where(entries.c.attempt_id == bindparam("attempt"), entries.c.phase > 2)
+_ABANDONED = select(entries.c.attempt_id).where(entries.c.reason == "abandoned")
+_ADDED = select(*(func.coalesce(func.sum(usage_lines.c[name]), 0) for name in FIGURES if name != "cost_microusd"))
+_USED = select(budget_windows.c.spent_microusd, budget_windows.c.reserved_microusd).where(
+    budget_windows.c.starts_at == bindparam("today")
+)
 
 
 def _all(connection: Any) -> list[Entry]:
-    return [Entry._make(row) for row in connection.execute(select(*_COLUMNS).order_by(entries.c.id))]
+    return [Entry._make(row) for row in connection.execute(_ALL)]
 
 
 def _of(connection: Any, name: str) -> list[Any]:
-    return list(connection.execute(select(entries.c.id).where(entries.c.attempt_id == name, entries.c.phase > 2)))
+    return list(connection.execute(_LATER, {"attempt": name}))
 
 
 def _abandoned(connection: Any) -> set[str]:
-    return set(connection.scalars(select(entries.c.attempt_id).where(entries.c.reason == "abandoned")))
+    return set(connection.scalars(_ABANDONED))
 
 
 def _sums(connection: Any, today: int) -> tuple[list[int], tuple[int, int]]:
-    added = [func.coalesce(func.sum(usage_lines.c[name]), 0) for name in FIGURES if name != "cost_microusd"]
-    windows = select(budget_windows.c.spent_microusd, budget_windows.c.reserved_microusd)
-    used = connection.execute(windows.where(budget_windows.c.starts_at == today)).one_or_none()
-    return list(connection.execute(select(*added)).one()), (0, 0) if used is None else tuple(used)
+    used = connection.execute(_USED, {"today": today}).one_or_none()
+    return list(connection.execute(_ADDED).one()), (0, 0) if used is None else tuple(used)
 
 
 @pytest.mark.timeout(600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ ALWAYS = Period(-1000, 1000)
 SKEW = 3
 
 
-def known(name: str, state: State = State.SETTLED, at: int = 10, **others: object) -> Known:
+def known(name: str, state: State = State.SETTLED, at: int = 10, **others: Any) -> Known:
     """Return an attempt that was reserved then, ended five later and cost 50."""
     cost = 50 if state in {State.SETTLED, State.IMPORTED} else 0
     return replace(Known(name, state, (), at, at + 5, cost, 100), **others)
@@ -29,7 +30,12 @@ def row(ref: str, at: int = 10, cost: int = 50) -> Billed:
 def told(findings: list[Finding]) -> set[tuple[str, str | None, str | None]]:
     """Return what was found, in short."""
     return {
-        (each.group.value, each.known and each.known.attempt_id, each.billed and each.billed.ref) for each in findings
+        (
+            each.group.value,
+            each.known.attempt_id if each.known else None,
+            each.billed.ref if each.billed else None,
+        )
+        for each in findings
     }
 
 
@@ -42,7 +48,8 @@ def fits(attempt: Known, billed: Billed) -> bool:
 
 def plainly(attempts: list[Known], rows: list[Billed]) -> list[tuple[int, int]]:
     """Take the nearest of all pairs, again and again; return how near each is and whose."""
-    free, left, taken = list(range(len(attempts))), list(rows), []
+    free, left = list(range(len(attempts))), list(rows)
+    taken: list[tuple[int, int]] = []
     while True:
         pairs = [
             (abs(billed.at - attempts[number].opened_at), number, billed.at < attempts[number].opened_at, billed)

@@ -181,7 +181,7 @@ async def test_a_million_entries_are_reported_by_their_running_sums(million: Dat
         }
 
     def look(connection: Connection) -> None:
-        count = connection.scalar(select(func.count()).select_from(entries))
+        count = connection.execute(select(func.count()).select_from(entries)).scalar_one()
         assert count >= 1_000_000
         query = UsageQuery(by=(By.TENANT, By.DAY))
         for wanted, expected in (

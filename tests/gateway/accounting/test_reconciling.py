@@ -6,8 +6,9 @@ import asyncio
 import io
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
 
 import pytest
 from sqlalchemy import text
@@ -28,7 +29,18 @@ from gateway.accounting.reconciling import LONGEST_PAUSE_SECONDS, PAGE, resolve
 from gateway.store import Verdict
 from gateway.store.leases import Lease
 from gateway.telemetry.logs import make_logger
-from providers.contract import Deadline, Deployment, Fate, Found, Money, PriceUnit, ProviderUnreachable
+from providers.contract import (
+    Deadline,
+    Deployment,
+    Fate,
+    Found,
+    Model,
+    Money,
+    PriceUnit,
+    Provider,
+    ProviderUnreachable,
+    Question,
+)
 
 ATTEMPT = Attempt("att_1", "seg_1", 0, "acme", "key_1", "eu", "runflow", "sam-3", "eu", "eu@2026-01-01")
 CADENCE = Cadence(every=60, first=10, absent=300)
@@ -48,13 +60,23 @@ class Hand:
 
 
 @dataclass
-class Oracle:
+class Oracle(Provider):
     """A provider that is asked about attempts alone."""
 
     found: Found | Exception = field(default_factory=lambda: CHARGED)
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     together: asyncio.Barrier | None = None
     """Where set, an answer comes only when as many have asked."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return "runflow"
+
+    @property
+    def models(self) -> Mapping[str, Model]:
+        """None: it sells nothing."""
+        return {}
 
     async def look_up(
         self, _deployment: Deployment, *, attempt_id: str, upstream_ref: str | None, deadline: Deadline
@@ -68,6 +90,20 @@ class Oracle:
         if isinstance(self.found, Exception):
             raise self.found
         return self.found
+
+    def check(self, _deployment: Deployment) -> None:
+        """Take any deployment."""
+
+    async def segment(self, question: Question, deployment: Deployment, **_: Any) -> NoReturn:
+        """Fail: nobody buys anything here."""
+        pytest.fail(f"{deployment.name} was asked {question}")
+
+    def defaults(self, _environ: Mapping[str, str]) -> Sequence[Deployment]:
+        """Return no deployment."""
+        return ()
+
+    async def close(self) -> None:
+        """Have nothing to let go of."""
 
 
 @dataclass
@@ -99,7 +135,7 @@ class Bench:
             log=make_logger(self.log),
         )
 
-    async def hold(self, *names: str, upstream_ref: str | None = None, **others: object) -> None:
+    async def hold(self, *names: str, upstream_ref: str | None = None, **others: Any) -> None:
         """Put attempts on hold, one after another."""
         for name in names:
             attempt = replace(ATTEMPT, attempt_id=name, **others)

@@ -30,10 +30,13 @@ SPENT = [
     ("zoo", "k3", "us", DAY / 2 - 0.000001, (), 50000),
 ]
 
+Charged = dict[tuple[str | None, ...], int]
+"""Charges in micro-dollars, by the values of the groups."""
+
 MIDDAY = datetime(2026, 2, 28, 12, tzinfo=UTC)
 DAY_ONE_ACME, DAY_ONE_ZOO = ("2026-02-28", "acme"), ("2026-02-28", "zoo")
-DAY_ONE = {DAY_ONE_ACME: 120, DAY_ONE_ZOO: 50000}
-DAY_TWO = {("2026-03-01", "acme"): 3, ("2026-03-01", "zoo"): 4000}
+DAY_ONE: Charged = {DAY_ONE_ACME: 120, DAY_ONE_ZOO: 50000}
+DAY_TWO: Charged = {("2026-03-01", "acme"): 3, ("2026-03-01", "zoo"): 4000}
 TAIL = ("2026-02-28",)
 
 
@@ -76,7 +79,7 @@ async def test_nothing_spent_is_no_line(ledger: Ledger) -> None:
     assert (report.lines, report.total) == ((), Tally())
 
 
-CASES: list[tuple[UsageQuery, dict[tuple[str | None, ...], int]]] = [
+CASES: list[tuple[UsageQuery, Charged]] = [
     (UsageQuery(by=(By.TENANT,)), {("acme",): 123, ("zoo",): 54000}),
     (UsageQuery(by=(By.KEY,)), {("k1",): 103, ("k2",): 20, ("k3",): 54000}),
     (UsageQuery(by=(By.PROVIDER,)), {("prodia",): 0, ("runflow",): 54123}),
@@ -177,8 +180,7 @@ async def test_the_sweep_pages_through_the_ledger(ledger: Ledger) -> None:
         since: int | None = 0
         found = []
         while since is not None:
-            start = since
-            page = await ledger.database.read(lambda c, start=start, size=size: open_since(c, start, reservations=size))
+            page = await ledger.database.read(partial(open_since, since=since, reservations=size))
             found += [attempt.attempt_id for attempt in page.open]
             since = page.next_since
         assert found == ["open"]

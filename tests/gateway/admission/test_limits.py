@@ -217,6 +217,7 @@ async def test_whoever_waits_as_told_comes_in(per_second: Fraction, burst: int, 
             wait = int(problem_headers(refused)["Retry-After"])
             ((_, told),) = parse_list(entry.headers["RateLimit"])
             assert 0 == told["r"]
+            assert isinstance(told["t"], int)
             assert told["t"] <= wait
             clock.now += wait
             assert 1 <= await admitted(limits, who, 1)

@@ -89,7 +89,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
             data = None if body is None else json.dumps(body).encode()
             request = urllib.request.Request(f"{url}/admin/v1/budgets{path}", data, headers, method=method)
             try:
-                with urllib.request.urlopen(request, timeout=10) as answer:
+                with urllib.request.urlopen(request, timeout=60) as answer:
                     assert "private, no-store" == answer.headers["Cache-Control"]
                     return answer.status, json.load(answer)
             except urllib.error.HTTPError as problem:

@@ -110,7 +110,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory, health: HealthTable) -> Iterat
             data = None if body is None else json.dumps(body).encode()
             request = urllib.request.Request(f"{url}/admin/v1/deployments/{path}", data, headers, method=method)
             try:
-                with urllib.request.urlopen(request, timeout=10) as answer:
+                with urllib.request.urlopen(request, timeout=60) as answer:
                     assert "private, no-store" == answer.headers["Cache-Control"]
                     found = json.load(answer)
                     DeploymentHealthShape.model_validate(found)

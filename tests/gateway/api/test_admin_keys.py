@@ -75,7 +75,7 @@ def asking(url: str, own: str | None) -> Ask:
         content = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         if content is not None:
             headers["Content-Type"] = "application/json"
-        with closing(http.client.HTTPConnection(host, int(port), timeout=20)) as connection:
+        with closing(http.client.HTTPConnection(host, int(port), timeout=60)) as connection:
             connection.request(method, path, content, headers)
             response = connection.getresponse()
             return Reply(response.status, dict(response.getheaders()), json.loads(response.read()))
@@ -171,7 +171,7 @@ def test_keys_are_listed_in_pages(ask: Ask) -> None:
     made = [ask("POST", PATH, {"tenant": "many", "scopes": ["usage"]}).body["id"] for _ in range(5)]
     found: list[str] = []
     path = f"{PATH}?tenant=many&limit=2"
-    cursor = ""
+    cursor: str | None = ""
     while cursor is not None:
         page = ask("GET", path + (f"&cursor={cursor}" if cursor else "")).body
         found += [key["id"] for key in page["keys"]]

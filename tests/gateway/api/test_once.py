@@ -14,8 +14,8 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import func, insert, select
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -546,9 +546,9 @@ async def test_a_hang_up_on_a_real_socket_changes_nothing(tmp_path: Path) -> Non
     begun: asyncio.Future[asyncio.AbstractEventLoop] = asyncio.get_running_loop().create_future()
     outside = asyncio.get_running_loop()
 
-    def app() -> Starlette:
+    def app() -> FastAPI:
         @asynccontextmanager
-        async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             database = await open_database(f"sqlite:///{tmp_path}/ledger.db")
             remembered = Remembered(database, time.time, ttl_seconds=TTL)
             log = make_logger(io.StringIO())
@@ -568,7 +568,7 @@ async def test_a_hang_up_on_a_real_socket_changes_nothing(tmp_path: Path) -> Non
             once: Once = request.app.state.once
             return await once.answer(asked(key=key), Trace("req"), told)
 
-        return Starlette(routes=[Route("/", endpoint, methods=["POST"])], lifespan=lifespan)
+        return FastAPI(routes=[Route("/", endpoint, methods=["POST"])], lifespan=lifespan)
 
     with running(app) as url:
         async with aiohttp.ClientSession() as session:

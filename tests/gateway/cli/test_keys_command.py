@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from gateway.cli.failures import FAILED, WRONG_COMMAND_LINE
 from gateway.cli.main import app
+from gateway.request import Scope
 from gateway.store import Keys, fingerprint, open_database
 from gateway.store.keys import MICROS, ApiKey
 
@@ -62,7 +63,7 @@ def test_a_key_is_made_for_people(run: Run, database_url: str) -> None:
     assert key is not None
     assert key.grant.expires_at is not None
     assert 90 * 86_400 == round((key.grant.expires_at - key.created_at) / MICROS)
-    assert ("CI", {"usage", "admin"}, 3, 2) == (
+    assert ("CI", frozenset({Scope.USAGE, Scope.ADMIN}), 3, 2) == (
         key.name,
         key.grant.scopes,
         key.grant.limit.burst,

@@ -44,7 +44,7 @@ def started(environ: dict[str, str], *arguments: str, ready: str) -> Iterator[tu
 
 def answer(url: str) -> dict[str, object]:
     """Return the JSON behind a URL."""
-    with urllib.request.urlopen(url, timeout=10) as response:
+    with urllib.request.urlopen(url, timeout=60) as response:
         return json.load(response)
 
 
@@ -114,7 +114,7 @@ def test_admin_routes_have_a_port_of_their_own(environ: dict[str, str], workers:
 def status(url: str, headers: dict[str, str]) -> int:
     """Return the status of what is behind a URL."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20) as response:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60) as response:
             return response.status
     except urllib.error.HTTPError as error:
         error.close()

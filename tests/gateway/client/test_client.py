@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.client import Client, GatewayUnreachable, Options, Problem
-from providers.contract import Box, Money, ObjectPrompt, TextPrompt
+from providers.contract import Box, Money, ObjectPrompt, Prompt, TextPrompt
 from tests.gateway.house import House
 
 
@@ -50,7 +50,7 @@ async def test_large_picture_goes_without_a_warning(gateway: Client) -> None:
 
 async def test_half_an_answer_says_which_half(gateway: Client, house: House) -> None:
     """When one of two prompts cannot be answered there, the other's instances come with that prompt's problem."""
-    prompts = [TextPrompt("left shoe"), ObjectPrompt(box=Box(10, 10, 90, 90))]
+    prompts: list[Prompt] = [TextPrompt("left shoe"), ObjectPrompt(box=Box(10, 10, 90, 90))]
     answer = await gateway.segment(house.picture("shoes"), prompts, options=Options(deployments=["prodia"]))
     assert answer.status == "partially_succeeded"
     assert [origin.error is None for origin in answer.answers] == [True, False]

@@ -5,9 +5,18 @@ import orjson
 from gateway.client import Options
 from gateway.client.requests import request_json
 from gateway.intake.body import SegmentationBody
-from providers.contract import AutomaticPrompt, Box, ExemplarBox, ExemplarsPrompt, ObjectPrompt, Point, TextPrompt
+from providers.contract import (
+    AutomaticPrompt,
+    Box,
+    ExemplarBox,
+    ExemplarsPrompt,
+    ObjectPrompt,
+    Point,
+    Prompt,
+    TextPrompt,
+)
 
-PROMPTS = [
+PROMPTS: list[Prompt] = [
     TextPrompt("left shoe"),
     ObjectPrompt(points=(Point(3, 4), Point(5, 6, positive=False)), box=Box(1, 2, 30, 40)),
     ExemplarsPrompt((ExemplarBox(Box(0, 0, 5, 5)), ExemplarBox(Box(9, 9, 12, 12), positive=False)), text="shoe"),

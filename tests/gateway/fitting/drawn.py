@@ -65,7 +65,7 @@ def colours(picture: Picture) -> npt.NDArray[np.uint8]:
     """Return what a model sees: `(height, width, 3)` in blue, green, red."""
     pixels = cv2.imdecode(np.frombuffer(picture.data, np.uint8), cv2.IMREAD_COLOR)
     assert pixels is not None
-    return pixels
+    return np.asarray(pixels, np.uint8)
 
 
 def seen(picture: Picture) -> npt.NDArray[np.uint8]:
@@ -73,4 +73,4 @@ def seen(picture: Picture) -> npt.NDArray[np.uint8]:
     pixels = cv2.imdecode(np.frombuffer(picture.data, np.uint8), cv2.IMREAD_GRAYSCALE)
     assert pixels is not None
     assert pixels.shape == picture.size
-    return pixels
+    return np.asarray(pixels, np.uint8)

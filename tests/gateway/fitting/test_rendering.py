@@ -101,7 +101,7 @@ def test_a_format_that_is_not_taken_is_written_anew(
 )
 def test_too_many_bytes_become_fewer(extension: str, options: tuple[int, ...], share: float, becomes: str) -> None:
     """First written better, then with some loss, and scaled down only where that is not enough."""
-    picture = written(cv2.GaussianBlur(noise(600, 500), (5, 5), 0), extension, *options)
+    picture = written(np.asarray(cv2.GaussianBlur(noise(600, 500), (5, 5), 0), np.uint8), extension, *options)
     limit = int(len(picture.data) * share)
     fitted = fit(picture, Limits(min_side=64, max_bytes=limit))
     assert (becomes, share < 0.1) == (fitted.picture.media_type, fitted.geometry.scaled)

@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,8 +96,8 @@ def lying(upright: Pixels, orientation: int) -> Pixels:
 def test_every_exif_orientation_is_baked_in(kind: str, orientation: int) -> None:
     """Whatever side the camera was held on, the picture's size and pixels are those of the upright one."""
     upright = slopes(width=48, height=32)
-    options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}.get(kind, {})
-    data = file_of(lying(upright, orientation), kind, exif=exif(orientation), **options)
+    exact: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}
+    data = file_of(lying(upright, orientation), kind, exif=exif(orientation), **exact.get(kind, {}))
     picture = check(data)
     seen = pixels_of(picture.data)
     assert (48, 32) == (picture.width, picture.height)

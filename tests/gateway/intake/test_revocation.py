@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 from gateway.intake.callers import Callers, Peer
@@ -34,6 +34,10 @@ class Door:
     keys: Keys
     bell: KeyBell
     callers: Callers
+
+    def listens(self) -> bool:
+        """Whether the bell's news come from the database."""
+        return self.bell.heard().period is not None
 
 
 @pytest.fixture
@@ -71,7 +75,7 @@ async def two_doors(url: str, stack: AsyncExitStack, clock: Callable[[], float] 
     doors = await door(url, stack, clock), await door(url, stack, clock)
     await doors[0].keys.add_key("key_1", tenant="acme", sha256=fingerprint("mg_acme"))
     for each in doors:
-        await until(each.bell, lambda each=each: each.bell.heard().period is not None)
+        await until(each.bell, each.listens)
         assert ACME == await each.callers.identify(WITH_KEY)
         assert 1 == len(each.callers._known)
     return doors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,8 +37,8 @@ def turn(data: bytes, orientation: int, large_pixels: int) -> bytes:
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
 def test_pixels_land_where_exif_says(kind: str, orientation: int, large_pixels: int) -> None:
     """Either way gives the pixels of the upright picture, in the format that came."""
-    options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}.get(kind, {})
-    file = turn(file_of(slopes(), kind, exif=exif(orientation), **options), orientation, large_pixels)
+    exact: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}
+    file = turn(file_of(slopes(), kind, exif=exif(orientation), **exact.get(kind, {})), orientation, large_pixels)
     off = np.abs(pixels_of(file).astype(int) - UPRIGHT[orientation](slopes()).astype(int))
     assert off.max() <= (12 if kind == "JPEG" else 0)
     with Image.open(io.BytesIO(file)) as image:

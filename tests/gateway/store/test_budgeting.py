@@ -17,9 +17,20 @@ def micros(*moment: int) -> int:
 
 def reserve(amount: int, at: int = 5, tags: str = "{}") -> Entry:
     """Return the entry of a reservation."""
-    identity = ("seg", 0, "acme", "key", "eu", "runflow", "sam-3", "eu", "eu@2026-01-01", 2, tags)
     moved = moves(Kind.RESERVE, phase=0, set_aside=0, amount=amount, cost=0)
-    return Entry("att_1", 0, "reserve", amount, 0, None, None, None, at, *moved, *identity)
+    return Entry("att_1", 0, "reserve", amount, 0, None, None, None, at, *moved)._replace(
+        request_id="seg",
+        prompt_index=0,
+        tenant="acme",
+        key_id="key",
+        deployment="eu",
+        provider="runflow",
+        model="sam-3",
+        region="eu",
+        price_id="eu@2026-01-01",
+        expires_at=2,
+        tags=tags,
+    )
 
 
 def book_of(*budgets: BudgetRow, opening: Entry) -> BudgetBook:

@@ -83,6 +83,7 @@ async def survives(url: str, kills: int, seed: int, budget: Money) -> None:
     rng = random.Random(seed)
     await set_budgets(url, budget)
     confirmed: set[tuple[str, str]] = set()
+    found: list[Entry] = []
     for kill in range(kills):
         child = start(url, seed=kill, name=f"k{kill}")
         confirmed |= set(killed_after(child, rng.randrange(1, 120)))

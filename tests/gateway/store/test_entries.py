@@ -29,9 +29,20 @@ from tests.gateway.store.ledger_sums import agree
 
 def reserve(attempt_id: str, amount: int = 5000) -> Entry:
     """Return the entry of a reservation."""
-    identity = ("seg", 0, "acme", "key", "eu", "runflow", "sam-3", "eu", "eu@2026-01-01", 2, '{"team":"a"}')
     moved = moves(Kind.RESERVE, phase=0, set_aside=0, amount=amount, cost=0)
-    return Entry(attempt_id, 0, "reserve", amount, 0, None, None, None, 1, *moved, *identity)
+    return Entry(attempt_id, 0, "reserve", amount, 0, None, None, None, 1, *moved)._replace(
+        request_id="seg",
+        prompt_index=0,
+        tenant="acme",
+        key_id="key",
+        deployment="eu",
+        provider="runflow",
+        model="sam-3",
+        region="eu",
+        price_id="eu@2026-01-01",
+        expires_at=2,
+        tags='{"team":"a"}',
+    )
 
 
 def settle(attempt_id: str, amount: int = 4000, at: int = 3) -> Entry:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from gateway.store import Database, open_database
+from gateway.store import Database, LedgerUnavailable, open_database
 from gateway.store.leases import Lease
 
 SECONDS = 30.0
@@ -168,3 +168,25 @@ async def test_on_sqlite_the_clock_of_the_machine_decides(tmp_path: Path) -> Non
         assert await second.hold()
     finally:
         await database.close()
+
+
+async def test_work_is_left_to_others_while_the_database_is_gone(pair: Pair) -> None:
+    """Who cannot know whether it has the lease does not do the work; what it leaves then runs out by itself."""
+
+    async def rename(names: tuple[str, str]) -> None:
+        statement = "ALTER TABLE {} RENAME TO {}".format(*names)
+        await pair.database.write(lambda connection: connection.exec_driver_sql(statement))
+
+    assert await pair.first.is_mine()
+    assert not await pair.second.is_mine()
+    await rename(("leases", "away"))
+    with pytest.raises(LedgerUnavailable):
+        await pair.first.hold()
+    assert not await pair.first.is_mine()
+    await pair.first.leave()
+    await rename(("away", "leases"))
+    assert not await pair.second.is_mine()
+    await pair.run_out()
+    assert await pair.second.is_mine()
+    await pair.second.leave()
+    assert await pair.first.is_mine()

@@ -297,12 +297,12 @@ async def test_gone_at_the_start_and_there_later(own_redis: Redis, clock: HandCl
     """A Redis that is not there is left alone at once, tried every 5 s, and used when it is there."""
     own_redis.stop()
     async with opened(own_redis.url, clock, log) as leases:
-        assert not leases.in_use
+        used = [leases.in_use]
         await try_again(leases, clock)
-        assert not leases.in_use
+        used.append(leases.in_use)
         own_redis.start()
         await try_again(leases, clock)
-        assert leases.in_use
+        assert [False, False, True] == [*used, leases.in_use]
         assert (await take(leases, "acme", TokenWish("key", Fraction(1), 1, 1, 1)))[0]
     assert ["redis_left_alone", "redis_in_use_again"] == events(log)
 

@@ -131,11 +131,11 @@ async def test_a_late_answer_is_kept_where_nobody_took_over(here: Remembered, th
 
 def an_entry(number: int, phase: int, kind: str, wall: Clock, **others: Any) -> dict[str, Any]:
     """Return an entry of an attempt of 50 micro-dollars, balanced as the ledger wants it."""
-    moved = {
+    moves: dict[str, dict[str, Any]] = {
         "reserve": {"amount_microusd": 50, "available_microusd": -50, "reserved_microusd": 50},
         "release": {"amount_microusd": 0, "available_microusd": 50, "reserved_microusd": -50, "reason": "refused"},
-    }[kind]
-    identity = {
+    }
+    identity: dict[str, Any] = {
         "request_id": "seg_1",
         "prompt_index": 0,
         "tenant": "acme",
@@ -159,7 +159,7 @@ def an_entry(number: int, phase: int, kind: str, wall: Clock, **others: Any) -> 
         "sequence": 2 * number + phase,
         "chain": "-",
         **accounts,
-        **moved,
+        **moves[kind],
         **(identity if phase == 0 else {}),
         **others,
     }

@@ -10,9 +10,20 @@ DAY = 86_400_000_000
 
 def opening(kind: Kind, *, at: int = 5, amount: int = 0, cost: int = 0, tags: str = "{}") -> Entry:
     """Return the entry that opens an attempt."""
-    identity = ("seg", 0, "acme", "key", "eu", "runflow", "sam-3", "eu", "eu@2026-01-01", 2, tags)
     moved = moves(kind, phase=0, set_aside=0, amount=amount, cost=cost)
-    return Entry("att_1", 0, kind.value, amount, cost, None, None, None, at, *moved, *identity)
+    return Entry("att_1", 0, kind.value, amount, cost, None, None, None, at, *moved)._replace(
+        request_id="seg",
+        prompt_index=0,
+        tenant="acme",
+        key_id="key",
+        deployment="eu",
+        provider="runflow",
+        model="sam-3",
+        region="eu",
+        price_id="eu@2026-01-01",
+        expires_at=2,
+        tags=tags,
+    )
 
 
 RESERVED = opening(Kind.RESERVE, amount=60)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,14 @@ SQUARE = Box(60, 40, 140, 100)
 
 class Unused(Upstream, Fetcher):
     """The way to the network, which a local model never takes."""
+
+    async def send(self, method: str, url: str, **_: Any) -> NoReturn:
+        """Fail."""
+        pytest.fail(f"{method} {url} was sent")
+
+    async def fetch(self, url: str, **_: Any) -> NoReturn:
+        """Fail."""
+        pytest.fail(f"{url} was fetched")
 
 
 def picture(form: str = "PNG", mode: str = "RGB") -> Picture:
@@ -123,7 +132,7 @@ def test_it_says_what_it_can_be_asked(workers: ThreadWorkers) -> None:
     ],
 )
 def test_a_deployment_that_cannot_work_is_refused(
-    workers: ThreadWorkers, changed: dict[str, object], message: str
+    workers: ThreadWorkers, changed: dict[str, Any], message: str
 ) -> None:
     """Each field that a local deployment cannot have is named, with what to do, and never a credential."""
     local = Local(means(workers))

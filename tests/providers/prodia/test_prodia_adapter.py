@@ -20,6 +20,7 @@ from providers.contract import (
     Found,
     Mask,
     Money,
+    PromptKind,
     ProviderDenied,
     ProviderError,
     ProviderFailed,
@@ -361,18 +362,18 @@ async def test_defaults(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("names", "family", "kind", "max_side", "characters"),
     [
-        (("inference.sam3.segment.v1", "inference.segment.v2"), "sam3", "text", 4096, 500),
-        (("inference.sam2.segment.v1", "inference.segment.v1"), "sam2", "automatic", 2048, None),
+        (("inference.sam3.segment.v1", "inference.segment.v2"), "sam3", PromptKind.TEXT, 4096, 500),
+        (("inference.sam2.segment.v1", "inference.segment.v1"), "sam2", PromptKind.AUTOMATIC, 2048, None),
     ],
 )
 async def test_models(
-    scene: Scene, names: tuple[str, str], family: str, kind: str, max_side: int, characters: int | None
+    scene: Scene, names: tuple[str, str], family: str, kind: PromptKind, max_side: int, characters: int | None
 ) -> None:
     """Each product takes one kind of prompt about pictures of 10 MB within its sides; 0.005 dollars are reserved."""
     model, again = (scene.prodia.models[name] for name in names)
     assert model is again
     can = model.capabilities
     assert (can.limits.min_side, can.limits.max_side, can.limits.max_bytes) == (256, max_side, 10_000_000)
-    assert (can.prompt_kinds, can.limits.max_prompt_characters) == ({kind}, characters)
+    assert (can.prompt_kinds, can.limits.max_prompt_characters) == (frozenset({kind}), characters)
     assert model.list_price is not None
     assert (model.name, model.family, model.list_price.usd, can.gives_scores) == (names[0], family, "0.005", False)

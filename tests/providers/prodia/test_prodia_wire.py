@@ -15,7 +15,7 @@ from tests.providers.loopback import disc, file_of, picture_of
 
 B = "9a1b" * 15
 #: From https://docs.prodia.com/reference/price, with the type of a segmentation.
-JOB = {
+JOB: dict[str, Any] = {
     "type": "inference.sam3.segment.v1",
     "created_at": "2026-02-10T12:30:00.612Z",
     "updated_at": "2026-02-10T12:30:01.108Z",
