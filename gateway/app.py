@@ -39,7 +39,7 @@ from gateway.purchase import Services
 from gateway.reconciliation import Count, Reconciliation, accounts_of, reconciler
 from gateway.reloading import ConfigSource, NotNow, Reloader
 from gateway.routing.deployments import Offer
-from gateway.routing.probing import FreeProbeResult, Prober, answering_free, ask_free
+from gateway.routing.probing import Prober, answering_free, ask_free
 from gateway.settings import ConfigProblem, Settings
 from gateway.settings.offers import Offered, found_problems, offered
 from gateway.telemetry.logs import make_logger
@@ -260,10 +260,7 @@ def _prober(lasting: Lasting, ground: Ground, services: Callable[[], Services]) 
         with now.uses:
             await ask_free(name, deadline, offers=now.offers, providers=now.providers)
 
-    def tell(name: str, result: FreeProbeResult, reason: str | None) -> None:
-        ground.log.info("free_probe", deployment=name, result=result.value, reason=reason)
-
-    return Prober(lambda: lasting.now.health, ask, clock=ground.clock, tell=tell, log=ground.log)
+    return Prober(lambda: lasting.now.health, ask, clock=ground.clock, tell=ground.telling.free_probe, log=ground.log)
 
 
 def _stand(

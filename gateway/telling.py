@@ -8,6 +8,7 @@ from typing import Any
 from gateway.accounting import HeldAttempt, Result
 from gateway.accounting.drift import Drift
 from gateway.routing.health import Cause, Change
+from gateway.routing.probing import FreeProbeResult
 from gateway.telemetry.metrics import Metrics
 from providers.contract import Money
 
@@ -33,6 +34,11 @@ class Telling:
             cause=change.cause.value,
             seconds=round(change.seconds, 3),
         )
+
+    def free_probe(self, deployment: str, result: FreeProbeResult, reason: str | None) -> None:
+        """Tell what a deployment that was out answered to a free question, and why where that was no good word."""
+        self._metrics.free_probe(deployment, result.value)
+        self._log.info("free_probe", deployment=deployment, result=result.value, reason=reason)
 
     def drift(self, drift: Drift) -> None:
         """Tell that a provider bills other than it publishes, or no longer does."""

@@ -151,6 +151,12 @@ class Metrics:
             ["deployment", "cause"],
             registry=self._registry,
         )
+        self._free_probes = Counter(
+            "maskgate_free_probes",
+            "Free questions to deployments whose ejection had run out, by what came of them",
+            ["deployment", "result"],
+            registry=self._registry,
+        )
         self._reloads = Counter(
             "maskgate_config_reloads",
             "Readings of the configuration while the gateway ran, by what came of them",
@@ -218,6 +224,10 @@ class Metrics:
     def opened(self, deployment: str, cause: str) -> None:
         """Count a breaker that opened or stays open for longer."""
         self._openings.labels(deployment, cause).inc()
+
+    def free_probe(self, deployment: str, result: str) -> None:
+        """Count a free question to a deployment that was out."""
+        self._free_probes.labels(deployment, result).inc()
 
     def reloaded(self, result: str) -> None:
         """Count a reading of the configuration."""

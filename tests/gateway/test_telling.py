@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.accounting import HeldAttempt, Result
 from gateway.accounting.drift import Drift
 from gateway.routing.health import Cause, Change
+from gateway.routing.probing import FreeProbeResult
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.telling import Telling
@@ -61,6 +62,16 @@ def test_closed_breaker_is_logged_and_counted_nowhere() -> None:
     told.telling.breaker(Change("eu", None, None, 0.0))
     assert {"event": "deployment_closed", "deployment": "eu", "level": "info"} == told.line()
     assert {} == told.series("maskgate_deployment_openings_total")
+
+
+@pytest.mark.parametrize(("result", "reason"), [(FreeProbeResult.PASSED, None), (FreeProbeResult.FAILED, "500")])
+def test_free_probe_is_logged_and_counted(result: FreeProbeResult, reason: str | None) -> None:
+    """By what came of it; a failure of one is no news beside the breaker's, which is told by itself."""
+    told = Told()
+    told.telling.free_probe("eu", result, reason)
+    expected = {"event": "free_probe", "deployment": "eu", "result": result.value, "reason": reason, "level": "info"}
+    assert expected == told.line()
+    assert {("eu", result.value): 1.0} == told.series("maskgate_free_probes_total")
 
 
 @pytest.mark.parametrize(("alarmed", "level"), [(True, "warning"), (False, "info")])
