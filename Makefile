@@ -22,10 +22,12 @@ demo: $(VENV)/.runtime ## segment a real photograph through every provider, on s
 serve: $(VENV)/.runtime ## run the gateway on http://127.0.0.1:8080 with embedded defaults (ARGS="--sandbox" for more)
 	@$(BIN)/maskgate serve $(ARGS)
 
+test: export PYTHONDONTWRITEBYTECODE = # a hundred processes begin with the same modules
 test: $(VENV)/.tests ## run every test, with real redis-server and PostgreSQL (ARGS="tests/gateway -x" for fewer)
 	@sh tests/setup_servers.sh redis-server postgresql
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not alone" $(ARGS)
-	@$(BIN)/python -m pytest -m alone $(ARGS) || [ $$? -eq 5 ] # 5: ARGS leaves none of them
+	@$(BIN)/python -m pytest -m alone $(or $(ARGS),$$(grep -rl "mark.alone" --include="test_*.py" tests)) \
+	|| [ $$? -eq 5 ] # 5: ARGS leaves none of them
 
 check: $(VENV)/.tests ## format, lint, types, import contracts, OpenAPI drift, lock files
 	@$(BIN)/ruff check .
@@ -36,7 +38,7 @@ check: $(VENV)/.tests ## format, lint, types, import contracts, OpenAPI drift, l
 	@$(BIN)/python tests/check_locks.py
 
 bench: $(VENV)/.tests ## measure the gateway beside its rivals; bench-output/bench.json (ARGS="--quick" for a short one)
-	@sh tests/setup_servers.sh nginx wrk postgresql
+	@sh tests/setup_servers.sh nginx wrk postgresql redis-server
 	@$(BIN)/python tests/benchmarks/run.py $(ARGS)
 
 setup: $(VENV)/.tests ## make .venv with everything for development

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
 import shutil
 import tempfile
@@ -11,7 +13,31 @@ from pathlib import Path
 
 import pytest
 
+from providers import transport
 from tests.servers import PACKAGES, Postgres, Redis, find, start_postgres, start_redis
+
+#: The files that take longest, the longest first. Each is run by one process: what is begun last must not be long.
+LONGEST = (
+    "tests/deploy/test_image.py",
+    "tests/gateway/accounting/test_ledger_model.py",
+    "tests/end_to_end/test_fault_table.py",
+    "tests/providers/contract_suite/test_contract_faults.py",
+    "tests/end_to_end/test_kills.py",
+    "tests/end_to_end/test_database_outages.py",
+    "tests/end_to_end/test_reloads.py",
+    "tests/end_to_end/test_mass_kills.py",
+    "tests/gateway/cli/test_serving_commands.py",
+    "tests/end_to_end/test_failover_load.py",
+    "tests/end_to_end/test_budgets.py",
+    "tests/end_to_end/test_concurrency.py",
+    "tests/providers/contract_suite/test_contract_endings.py",
+    "tests/gateway/store/test_crashes.py",
+    "tests/gateway/accounting/test_million_rows.py",
+    "tests/end_to_end/test_rivals_bugs.py",
+    "tests/providers/contract_suite/test_contract_answers.py",
+    "tests/gateway/fitting/test_round_trip.py",
+    "tests/gateway/accounting/test_reconciling.py",
+)
 
 
 def _absence(server: str) -> str:
@@ -19,8 +45,17 @@ def _absence(server: str) -> str:
     return f"no {server} here: apt-get install {PACKAGES[server]}"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the authorities' certificates once: for each of a thousand gateways it would be 40 ms of a processor."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(transport, "trusted", functools.cache(transport.trusted))
+    config.add_cleanup(patch.undo)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out the tests whose server is not installed, and say which package brings it."""
+    """Begin with the longest files; leave out the tests whose server is not installed, and say what brings it."""
+    places = {file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(LONGEST)))
     absent = {server for server in PACKAGES if find(server) is None}
     for item in items:
         for mark in item.iter_markers("needs"):
@@ -29,6 +64,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                     raise pytest.UsageError(f"{item.nodeid} needs {server!r}; known are {', '.join(PACKAGES)}")
                 if server in absent:
                     item.add_marker(pytest.mark.skip(reason=_absence(server)))
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from walking over what is there before the first test: thousands of tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 #: Server in `@pytest.mark.needs(...)` to the Debian package that brings it.
 PACKAGES = {"redis": "redis-server", "postgres": "postgresql"}
 
-_START_SECONDS = 30.0
+_START_SECONDS = 60.0
 
 
 def find(server: str) -> Path | None:
@@ -81,10 +81,10 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=60)
         self.process = None
 
 
@@ -115,7 +115,7 @@ class Postgres(Server):
     def answers(self) -> bool:
         """Whether it takes connections, and not only listens while it recovers."""
         asked = subprocess.run(
-            [self.programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)], check=False, timeout=10
+            [self.programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)], check=False, timeout=60
         )
         return asked.returncode == 0
 
@@ -151,7 +151,7 @@ class Postgres(Server):
         """End the server and each of its backends with SIGKILL, as a power cut does."""
         pids = self._signal(signal.SIGKILL)
         assert self.process is not None
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=60)
         self.process = None
         until = time.monotonic() + 20
         while any(Path(f"/proc/{pid}").exists() for pid in pids):

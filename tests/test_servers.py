@@ -12,7 +12,7 @@ from tests.servers import Redis, start_redis
 
 def ask(server: Redis, command: bytes) -> bytes:
     """Send a command and return the first line of the answer."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(command + b"\r\n")
         return connection.makefile("rb").readline()
 

@@ -17,6 +17,7 @@ from providers.sandbox.strikes import Strikes
 _BACKLOG = 4096
 _SHUTDOWN_SECONDS = 0.1
 _REBIND_TURNS = 50
+_ACCEPT_TURNS = 10
 _REBIND_SECONDS = 0.01
 
 
@@ -76,6 +77,8 @@ class Listener:
         if self._held is not None:
             self._held.close()
             self._held = None
+        for _ in range(_ACCEPT_TURNS):  # what was accepted last is not yet among the runner's connections
+            await asyncio.sleep(0)
         await self._runner.cleanup()
 
     async def _listen(self, held: socket.socket) -> None:

@@ -45,7 +45,7 @@ class Gateway:
     def kill(self) -> None:
         """End it as a power cut does, and wait until it is gone."""
         self.process.kill()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=60)
 
 
 class Calendar:

@@ -149,7 +149,7 @@ async def test_a_hedge_is_paid_for_and_so_is_the_call_that_lost(
     caller: Caller, house: House, upstreams: Upstreams
 ) -> None:
     """Both are reserved; the answer comes from the quick one, and the slow one goes on, is settled and is kept."""
-    upstreams.strike(EU, {"kind": "latency", "seconds": 1.5})
+    upstreams.strike(EU, {"kind": "latency", "seconds": 4})
     wish = question(upstreams, cache="use", hedge_after_seconds=0.2, max_attempts=2, deployments=[EU, "prodia"])
     reply = await caller.segment(wish)
     assert [("prodia", "succeeded"), (EU, "under_way")] == reply.attempts
@@ -167,7 +167,7 @@ async def test_the_moment_of_a_hedge_is_learned(caller: Caller, upstreams: Upstr
     wish = question(upstreams, hedge_after_seconds="p95", max_attempts=2, deployments=list(RUNFLOW))
     assert {((EU, "succeeded"),)} == {tuple(reply.attempts) for reply in await crowd(caller, wish, 8)}
     await crowd(caller, question(upstreams), 40)
-    upstreams.strike(EU, {"kind": "latency", "seconds": 1.5})
+    upstreams.strike(EU, {"kind": "latency", "seconds": 4})
     assert [(US, "succeeded"), (EU, "under_way")] == (await caller.segment(wish)).attempts
 
 

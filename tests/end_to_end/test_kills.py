@@ -45,7 +45,7 @@ async def kill_at(stage: Stage, seed: int, house: Household) -> None:
     ]
     play = Play(house, question, seed)
     asking = [asyncio.create_task(house.post(each)) for each in beside]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await stage.lead(play)
     await house.kill()
     left = {row["ended"] for row in await house.attempts_of(question)} or {"none"}

@@ -1,6 +1,7 @@
 """What holds for the event loop: however large pictures and masks are, others are answered meanwhile."""
 
 import base64
+import functools
 import gc
 import json
 import subprocess
@@ -63,6 +64,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             gc.unfreeze()
 
 
+@functools.cache
 def scan(width: int, height: int, kind: str, *, things: int = 48) -> bytes:
     """Return a large picture of discs on a slope, as a file."""
     pixels = np.empty((height, width, 3), np.uint8)

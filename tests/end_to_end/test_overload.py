@@ -110,6 +110,7 @@ def logged(house: House) -> list[float]:
     return [entry["ms"] for entry in entries]
 
 
+@pytest.mark.alone
 async def test_three_times_too_much(crowd: Crowd, small_house: House, upstreams: Upstreams) -> None:
     """At three times capacity 80 % of it is answered, refusals say when to return and are free; then all is well."""
     calm = await asyncio.gather(*(crowd.one_after_another(3) for _ in range(PLACES)))

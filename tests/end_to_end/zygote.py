@@ -9,6 +9,7 @@ keeps, so that a gateway and its successor have one address.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import select
@@ -22,9 +23,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pytest
+
 from gateway.app import create_app
 from gateway.serving import serve
 from gateway.settings import settings_from_yaml
+from providers.transport import trusted
 
 ROOT = Path(__file__).parents[2]
 MOST_BYTES = 65_536
@@ -152,4 +156,7 @@ def tell(told: int, shown: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    known = functools.cache(trusted)
+    known()  # the authorities' certificates are read before any fork, not after each
+    pytest.MonkeyPatch().setattr("gateway.app.trusted", known)
     fork_on_demand(socket.socket(fileno=int(sys.argv[1])))

@@ -475,12 +475,14 @@ async def test_houses_answer_without_redis(own_redis: Redis, tmp_path: Path, end
             own_redis.stop(end)
         else:
             own_redis.send(end)
+        told = []
         for pixel in range(4):
             async with Client(url) as client:
                 box = ObjectPrompt(box=Box(74 + pixel, 14, 484, 390))
                 assert ("miss",) == (await client.segment(COFFEE.read_bytes(), [box])).caches
-        status, body = ready(url)
-        assert (200, "ready", False) == (status, body["status"], body["shared_cache"])
+            told.append(ready(url))  # each time: on a busy machine the last question may come when a pause is over
+        assert {(200, "ready")} == {(status, body["status"]) for status, body in told}
+        assert False in {body["shared_cache"] for _, body in told}
         assert series(url, SharedResult.FAILED) >= 1  # what is shared about deployments counts towards the pause, too
     assert "redis_left_alone" in log.getvalue()
 
