@@ -344,6 +344,7 @@ def _services(
         alerts=alerts,
         drift=memory.drift,
         log=ground.log,
+        chance=ground.chance,
         clock=ground.clock,
         wall=ground.wall,
         new_id=ground.new_id,

@@ -96,7 +96,7 @@ async def _asked(
     asked = Asked(
         purchase, candidate, place, question, fitted, most(candidate.terms, seconds=deadline.remaining()), deadline
     )
-    if not purchase.doubtful:
+    if not purchase.doubtful and not any(candidate.name == each.deployment for each in purchase.attempts):
         return await _reserved_call(asked, services)
     purchase.objection = _objection(asked, services)
     if purchase.objection is not None:
@@ -122,9 +122,11 @@ async def _fitted(plan: Plan, purchase: Purchase, candidate: Candidate, deadline
 
 
 def _objection(asked: Asked, services: Services) -> str | None:
-    """Say why a question whose last call may have been billed must not be asked again; None where it may."""
+    """Say why a call must not be repeated, there or after one that may have been billed; None where it may."""
     if not services.retries.allows():
-        return "too many calls that repeated one that may have been billed brought nothing within the last minute"
+        return "too many calls that repeated another brought nothing within the last minute"
+    if not asked.purchase.doubtful:
+        return None
     return services.doubt.objection(asked.purchase.purse.in_doubt, asked.amount)
 
 

@@ -3,7 +3,7 @@ The life of one request, in order. Read this first.
 
     in → normalize (intake) → admit (admission) → and then, here, for each question:
     screen → recall → join the flight, or: recall what others share → rank → one attempt after another (`attempt`), or a
-    second beside a slow one → keep → answer
+    second beside a slow one, or a further one where nobody else is left (`once_more`) → keep → answer
 
 Three decisions in it, each a defect elsewhere:
 
@@ -25,6 +25,7 @@ from gateway.attempt import ask, attempts_so_far
 from gateway.cache.key import cache_key, question_digest
 from gateway.cache.store import AnswerCache, Kept
 from gateway.fitting.fitter import Fitter
+from gateway.once_more import once_more
 from gateway.problems import (
     DeadlineExceeded,
     GatewayError,
@@ -34,6 +35,7 @@ from gateway.problems import (
 )
 from gateway.purchase import Purchase, Purse, Services
 from gateway.request import Answer, CacheMode, CacheStatus, Caller, Fit, Learned, SegmentationRequest
+from gateway.routing.again import Failed
 from gateway.routing.concurrency import Place
 from gateway.routing.explanation import Explained
 from gateway.routing.failover import NoAnswer, Passed, first_answer
@@ -296,9 +298,12 @@ async def _first_answer(purchase: Purchase, candidates: Sequence[Candidate], dig
     async def places(names: Sequence[str], deadline: Deadline) -> Place:
         return await services.places.place(names, tenant, deadline)
 
+    async def again(failed: Sequence[Failed]) -> Candidate | None:
+        return await once_more(purchase, failed, services)
+
     after = _hedge_after(request.route.hedge_after, candidates[0], services)
     if after is None or len(candidates) == 1 or max_attempts == 1:
-        return await first_answer(candidates, asked, places, deadline=deadline, max_attempts=max_attempts)
+        return await first_answer(candidates, asked, places, again, deadline=deadline, max_attempts=max_attempts)
 
     async def counted(candidate: Candidate, deadline: Deadline, /, *, place: Place | None) -> Kept | Passed:
         with services.uses:  # it may outlive the question

@@ -87,10 +87,18 @@ def remembered(
 
 def _retries(settings: Settings, before: Memory | None, clock: Clock) -> RetryBudget:
     """Return what may be spent on further calls."""
-    same = kept(before, settings, lambda each: (each.routing.retry_percent, each.routing.retry_at_least))
+    routing = settings.routing
+    same = kept(before, settings, _of_retries)
     if same is not None:
         return same.retries
-    return RetryBudget(clock, percent=settings.routing.retry_percent, at_least=settings.routing.retry_at_least)
+    return RetryBudget(
+        clock, percent=routing.retry_percent, at_least=routing.retry_at_least, in_place=routing.retries_in_place
+    )
+
+
+def _of_retries(settings: Settings) -> object:
+    """Return what bounds further calls."""
+    return settings.routing.retry_percent, settings.routing.retry_at_least, settings.routing.retries_in_place
 
 
 def _doubt(settings: Settings, before: Memory | None, clock: Clock) -> DoubtWatch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +54,8 @@ class Services:
     alerts: Alerts
     drift: DriftWatch
     log: Any
+    chance: random.Random
+    """Spreads what would otherwise happen at once."""
     clock: Clock
     wall: Callable[[], float]
     """Seconds since 1970, UTC: which prices hold, and when budgets begin anew."""

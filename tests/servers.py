@@ -18,6 +18,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.ports import free_row
+
 #: Server in `@pytest.mark.needs(...)` to the Debian package that brings it.
 PACKAGES = {"redis": "redis-server", "postgres": "postgresql"}
 
@@ -31,14 +33,6 @@ def find(server: str) -> Path | None:
         return Path(found) if found else None
     programs = Path("/usr/lib/postgresql").glob("*/bin/postgres")
     return max(programs, key=lambda program: int(program.parts[-3]), default=None)
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -179,7 +173,7 @@ def start_redis(folder: Path) -> Redis:
     """Start a redis-server in an empty folder."""
     program = find("redis")
     assert program is not None, "install Debian's redis-server"
-    port = free_port()
+    port = free_row(1)
     command = [str(program), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     redis = Redis(command, folder, port)
     redis.start()
@@ -203,7 +197,7 @@ def start_postgres(folder: Path) -> Postgres:
         stdout=subprocess.DEVNULL,
         timeout=120,
     )
-    port = free_port()
+    port = free_row(1)
     settings = {
         "port": port,
         "listen_addresses": "127.0.0.1",

@@ -3,7 +3,8 @@ One candidate after another until one answers, under one deadline.
 
 Every attempt gets a fair share of the time that is left, so that one that hangs leaves time for the next. The next
 one starts at once: there is no sleep while another candidate is free. One that has no place for a call now is passed
-over; only when none is left is a place waited for, at all that were full at once. Whether there is a next one is the
+over; only when none is left is a place waited for, at all that were full at once. And only when there is none of those
+either may one that has failed be asked again (`again.py` says which, and when). Whether there is a next one is the
 error's to say (`elsewhere`); nothing here knows the types of errors.
 """
 
@@ -14,6 +15,7 @@ from enum import Enum
 from typing import Any, Protocol, TypeVar
 
 from gateway.problems import Overloaded
+from gateway.routing.again import Failed
 from gateway.routing.concurrency import Place
 from gateway.routing.ranking import Candidate
 from providers.contract import Deadline, ProviderError
@@ -51,6 +53,10 @@ Places = Callable[[Sequence[str], Deadline], Awaitable[Place]]
 """Waits for the first place that comes free at one of the deployments named; `Overloaded` where that is in vain."""
 
 
+Again = Callable[[Sequence[Failed]], Awaitable[Candidate | None]]
+"""Waits until one of those that have failed may be asked once more; None where none may."""
+
+
 class NoAnswer(Exception):
     """Nobody answered."""
 
@@ -61,7 +67,13 @@ class NoAnswer(Exception):
 
 
 async def first_answer(
-    candidates: Sequence[Candidate], ask: Ask[T], places: Places, *, deadline: Deadline, max_attempts: int
+    candidates: Sequence[Candidate],
+    ask: Ask[T],
+    places: Places,
+    again: Again,
+    *,
+    deadline: Deadline,
+    max_attempts: int,
 ) -> T:
     """
     Return the first answer.
@@ -70,6 +82,7 @@ async def first_answer(
         candidates: in the order in which they are asked.
         ask: makes one call; a candidate that is passed over costs no attempt.
         places: waits for a place when nobody has one.
+        again: says who of those that have failed may be asked once more when nobody else is left.
         deadline: for all attempts together.
         max_attempts: calls at most.
 
@@ -77,16 +90,24 @@ async def first_answer(
         NoAnswer: all of them failed, one refused, or the time ran out.
         Overloaded: nobody was asked, and there will be no place in time.
     """
-    last: ProviderError | None = None
     made, asked = 0, 0
     full: list[Candidate] = []
-    while made < max_attempts and not deadline.passed and (asked < len(candidates) or full):
-        steps = min(len(candidates) - asked or len(full), max_attempts - made)
+    failed: dict[str, Failed] = {}
+    last: ProviderError | None = None
+    while made < max_attempts and not deadline.passed:
+        steps = min(len(candidates) - asked or len(full) or 1, max_attempts - made)
+        place = None
         if asked < len(candidates):
-            candidate, place = candidates[asked], None
+            candidate = candidates[asked]
             asked += 1
-        else:
+        elif full:
             candidate, place = await place_at(full, places, deadline, last)
+        else:
+            once_more = await again(tuple(failed.values())) if failed else None
+            if once_more is None:
+                break
+            candidate = once_more
+        before = failed.pop(candidate.name, None)
         try:
             answer = await ask(candidate, deadline.share(steps), place=place)
         except ProviderError as error:
@@ -94,11 +115,13 @@ async def first_answer(
             made += 1
             if not error.elsewhere:
                 break
+            failed[candidate.name] = Failed(candidate, error, 1 if before is None else before.calls + 1)
         else:
             if not isinstance(answer, Passed):
                 return answer
             if answer is Passed.FULL:
                 full.append(candidate)
+                failed |= {} if before is None else {candidate.name: before}
     raise NoAnswer(last)
 
 

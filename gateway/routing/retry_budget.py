@@ -1,13 +1,13 @@
 """
-How many further calls a gateway may make when first calls end in doubt.
+How many further calls a gateway may make when first calls end in doubt, or nobody else is left to ask.
 
 A further call after one that certainly did nothing (no connection, a refusal for load, the provider's own error that it
-does not bill) is free: each deployment is asked once for a question, so no deployment gets more calls than there are
-questions, and the breaker ends such calls within moments. A further call after one that may have been worked on and
-billed makes the provider work twice. Those that bring nothing are counted: while there were as many of them as a fifth
-of the questions of the last minute, and three, none is made. One that brings the answer was worth it, so that going on
-from a dead deployment to a good one never runs out, however many callers meet the dead one at the same moment; and when
-nobody answers any more, no more are made in vain than that, but for those that were under way at once.
+does not bill) is free at another deployment: it gets no more calls than there are questions, and the breaker ends such
+calls within moments. A further call after one that may have been worked on and billed makes the provider work twice,
+and one at the same place may well meet the same end. Those that bring nothing are counted: while there were as many of
+them as a fifth of the questions of the last minute, and three, none is made. One that brings the answer was worth it,
+so that going on from a dead deployment to a good one never runs out, however many callers meet the dead one at the same
+moment; and when nobody answers any more, no more are made in vain than that, but for those that were under way at once.
 
 Source of the figures: Envoy's retry budget (20 %, never below 3), envoyproxy/envoy circuit_breaker.proto, and
 Finagle's (20 % of requests in a sliding span), read 2026-11.
@@ -20,16 +20,23 @@ from providers.contract import Clock
 
 PERCENT = 20
 AT_LEAST = 3
+IN_PLACE = 1
 SPAN_SECONDS = 60.0
 
 
 class RetryBudget:
     """What one gateway may spend on further calls."""
 
-    __slots__ = ("_at_least", "_in_vain", "_percent", "_questions")
+    __slots__ = ("_at_least", "_in_vain", "_percent", "_questions", "in_place")
 
     def __init__(
-        self, clock: Clock, *, percent: int = PERCENT, at_least: int = AT_LEAST, seconds: float = SPAN_SECONDS
+        self,
+        clock: Clock,
+        *,
+        percent: int = PERCENT,
+        at_least: int = AT_LEAST,
+        in_place: int = IN_PLACE,
+        seconds: float = SPAN_SECONDS,
     ) -> None:
         """
         Start with nothing asked and nothing spent.
@@ -38,8 +45,11 @@ class RetryBudget:
             clock: monotonic seconds.
             percent: further calls in vain for a hundred questions.
             at_least: further calls in vain beside those, so that a gateway with little to do has some.
+            in_place: how often one deployment may be asked again for a question.
             seconds: the span in which both are counted.
         """
+        self.in_place = in_place
+        """How often one deployment may be asked again for a question."""
         self._percent = percent
         self._at_least = at_least
         self._questions = RecentSum(clock, seconds=seconds)

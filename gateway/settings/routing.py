@@ -58,9 +58,13 @@ class RoutingSettings(Section):
     hedge_percent: Annotated[int, Field(ge=0, le=5)] = 5
     """Second calls for a hundred questions at most, those that requests ask for included; 0 for none at all."""
     retry_percent: Annotated[int, Field(ge=0, le=100)] = 20
-    """Further calls after calls that may have been worked on, for a hundred questions of the last minute."""
+    """Further calls after calls that may have been worked on, or at the same place, for a hundred questions of the last
+    minute."""
     retry_at_least: Annotated[int, Field(ge=0, le=1000)] = 3
     """Further calls a minute beside those, so that a gateway with little to do has some."""
+    retries_in_place: Annotated[int, Field(ge=0, le=4)] = 1
+    """How often a deployment that failed is asked again for a question that nobody else is left to answer; see
+    `gateway/routing/again.py`. Such calls count among those of `retry_percent`."""
     doubt: DoubtSettings = DoubtSettings()
 
     def policy(self) -> TenantPolicy:

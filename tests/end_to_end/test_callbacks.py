@@ -22,7 +22,7 @@ from tests.end_to_end.asking import Caller, on, text
 from tests.end_to_end.household import House, assert_nothing_broke, configuration
 from tests.end_to_end.ledger import assert_books_agree
 from tests.end_to_end.upstreams import Upstreams
-from tests.servers import free_port
+from tests.ports import free_row
 
 SECRET = "whsec_test_0123456789"
 PATH = "/v1/callbacks/runflow-eu"
@@ -60,7 +60,7 @@ def made_by_runflow(upstreams: Upstreams) -> str:
 @pytest.fixture(params=[(), (SECRET, "whsec_next_9876543210")], ids=["unsigned", "signed"])
 def public_house(request: pytest.FixtureRequest, upstreams: Upstreams, tmp_path: Path) -> Iterator[House]:
     """Run a gateway that Runflow can reach, and that looks at a run every minute, with and without secrets."""
-    port, state = free_port(), tmp_path / "public"
+    port, state = free_row(1), tmp_path / "public"
     state.mkdir()
     secrets = [made_by_runflow(upstreams) if secret == OF_RUNFLOW else secret for secret in request.param]
     document = yaml.safe_load(configuration(upstreams.sandbox))

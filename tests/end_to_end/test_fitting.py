@@ -149,6 +149,7 @@ async def test_bytes_that_fit_are_passed_on_untouched(
         document = yaml.safe_load(configuration(upstreams.sandbox))
         prodia = next(each for each in document["deployments"] if each["name"] == "prodia")
         document["deployments"] = [{**prodia, "endpoint": endpoint}]
+        document["routing"] = {"retries_in_place": 0}
         settings = settings_from_yaml(yaml.safe_dump(document), environ={"MASKGATE_STATE_DIR": str(tmp_path)})
         with (
             (tmp_path / "log").open("w") as log,

@@ -9,13 +9,14 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 
 from gateway.cli.failures import FAILED, NO_GATEWAY, WRONG_COMMAND_LINE
+from tests.ports import free_row
 
 MASKGATE = [sys.executable, "-m", "gateway.cli.main"]
 
@@ -199,15 +200,3 @@ def test_sandbox_on_a_taken_port_says_so(environ: dict[str, str]) -> None:
     assert "port" in done.stderr  # this one, or one of the next few, which another program may have
     assert "is taken" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def free_row(count: int) -> int:
-    """Return the first of *count* ports in a row that nobody listens on."""
-    while True:
-        with ExitStack() as listening:
-            first = listening.enter_context(socket.create_server(("127.0.0.1", 0)))
-            port: int = first.getsockname()[1]
-            with suppress(OSError, OverflowError):
-                for step in range(1, count):
-                    listening.enter_context(socket.create_server(("127.0.0.1", port + step)))
-                return port

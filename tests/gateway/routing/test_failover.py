@@ -9,6 +9,7 @@ import pytest
 
 from gateway.accounting.pricing import Terms
 from gateway.problems import LedgerDown, Overloaded
+from gateway.routing.again import Failed
 from gateway.routing.concurrency import Bounds, Limiters, Place
 from gateway.routing.failover import NoAnswer, Passed, first_answer
 from gateway.routing.ranking import Candidate
@@ -32,6 +33,8 @@ class Attempts:
     """Candidates that end as they are told, after as many seconds as they are told, by a hand-wound clock."""
 
     ends: dict[str, str | Exception | Passed]
+    then: dict[str, str | Exception | Passed] = field(default_factory=dict)
+    """How those end that are asked again; nobody else is."""
     seconds: dict[str, float] = field(default_factory=dict)
     now: float = 0.0
     asked: list[str] = field(default_factory=list)
@@ -45,12 +48,18 @@ class Attempts:
         self.waited.append(list(names))
         return await self.limiters.place(names, "acme", deadline)
 
+    async def again(self, failed: Sequence[Failed]) -> Candidate | None:
+        """Say that the first one may be asked again that is to be."""
+        return next((each.candidate for each in failed if each.candidate.name in self.then), None)
+
     async def __call__(self, candidate: Candidate, deadline: Deadline, /, *, place: Place | None) -> str | Passed:
         """Make one attempt; whoever has waited for a place has one."""
         self.asked.append(candidate.name)
         self.shares.append(deadline.remaining())
         self.now += min(self.seconds.get(candidate.name, 0.0), deadline.remaining())
         end = self.ends[candidate.name]
+        if self.asked.count(candidate.name) > 1:
+            end = self.then.get(candidate.name, end)
         if place is not None:
             place.succeeded()
             return ANSWER
@@ -62,7 +71,9 @@ class Attempts:
         """Ask all of them."""
         candidates = [Candidate(offer(name), Terms(price(name, 5000))) for name in self.ends]
         deadline = Deadline.after(seconds, lambda: self.now)
-        return await first_answer(candidates, self, self.places, deadline=deadline, max_attempts=max_attempts)
+        return await first_answer(
+            candidates, self, self.places, self.again, deadline=deadline, max_attempts=max_attempts
+        )
 
 
 @pytest.mark.parametrize(
@@ -167,8 +178,39 @@ async def test_nobody_is_asked_when_the_time_is_over() -> None:
     candidates = [Candidate(offer(name), Terms(price(name, 1))) for name in "ab"]
     deadline = Deadline.after(30, lambda: attempts.now)
     with pytest.raises(NoAnswer) as ended:
-        await first_answer(candidates, overrunning, attempts.places, deadline=deadline, max_attempts=3)
+        await first_answer(candidates, overrunning, attempts.places, attempts.again, deadline=deadline, max_attempts=3)
     assert (["a"], late) == (attempts.asked, ended.value.last)
+
+
+async def test_one_that_failed_is_asked_again_when_nobody_else_is_left() -> None:
+    """Everybody has been asked before."""
+    attempts = Attempts({"a": ProviderFailed("no"), "b": ProviderFailed("neither")}, then={"a": ANSWER})
+    assert ANSWER == await attempts.answer()
+    assert ["a", "b", "a"] == attempts.asked
+
+
+async def test_calls_at_the_same_place_are_attempts_like_others() -> None:
+    """They count among the most that are allowed, and the last failure is what is told."""
+    attempts = Attempts({"a": ProviderFailed("first")}, then={"a": ProviderFailed("again")})
+    with pytest.raises(NoAnswer, match="again"):
+        await attempts.answer(max_attempts=3)
+    assert ["a", "a", "a"] == attempts.asked
+    attempts = Attempts({"a": ProviderFailed("no"), "b": ProviderFailed("no")}, then={"a": ANSWER})
+    with pytest.raises(NoAnswer):
+        await attempts.answer(max_attempts=2)
+    assert ["a", "b"] == attempts.asked
+
+
+@pytest.mark.parametrize(("again", "asked"), [(Passed.OUT, ["a", "a"]), (Passed.FULL, ["a", "a", "a"])])
+async def test_one_that_cannot_be_called_again_is_left_or_waited_for(again: Passed, asked: list[str]) -> None:
+    """A breaker that opened meanwhile ends it; a place is waited for as at first."""
+    attempts = Attempts({"a": ProviderFailed("no")}, then={"a": again})
+    if again is Passed.OUT:
+        with pytest.raises(NoAnswer):
+            await attempts.answer()
+    else:
+        assert ANSWER == await attempts.answer()
+    assert asked == attempts.asked
 
 
 async def test_what_is_not_a_provider_s_failure_ends_it_at_once() -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import socket
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,19 +15,7 @@ from providers.sandbox import PortTaken, Sandbox, gateway_config
 from providers.sandbox.config import PRODIA_MICROUSD, RUNFLOW_MICROUSD
 from providers.sandbox.faults import Kind
 from providers.workers import ThreadWorkers
-
-
-def free_ports(*, before: int, after: int) -> int:
-    """Return a port that is free together with so many before and after it, below those that come by themselves."""
-    for port in range(20_000 + os.getpid() % 100 * 100, 32_000, 10):
-        with contextlib.ExitStack() as held:
-            try:
-                for neighbour in range(port - before, port + after + 1):
-                    held.enter_context(socket.socket()).bind(("127.0.0.1", neighbour))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("there are no free ports in a row")
+from tests.ports import free_row
 
 
 async def test_upstreams_are_told_with_their_addresses(sandbox: Sandbox, control: Any) -> None:
@@ -151,7 +136,7 @@ async def test_the_books_are_filtered_and_emptied(control: Any, runflow: Any, pr
 
 async def test_fixed_ports_follow_each_other_and_a_taken_one_is_named(workers: ThreadWorkers) -> None:
     """On port P the upstreams are on the next three, and a taken one among them ends the start by its name."""
-    port = free_ports(before=2, after=3)
+    port = free_row(6) + 2
     sandbox = await Sandbox.start(workers=workers, port=port)
     try:
         ports = [urlsplit(url).port for url in (sandbox.control_url, *sandbox.upstreams.values())]
