@@ -45,8 +45,13 @@ from providers.contract import (
 from providers.guard import SocketFactory, without_query
 
 _PIECE_BYTES = 256 * 1024
-#: Between two waits for a connection that are given up since a third one was in vain.
-_GIVE_UP_SECONDS = 0.002
+#: So many connections that have not come to be within so many seconds are as good as one in all its time: a lost packet
+#: is sent again after one second (RFC 6298), and not that of five in a row is lost twice.
+_IN_VAIN_TOGETHER, _IN_VAIN_SECONDS = 5, 2.0
+#: Between two looks at who waits.
+_LOOK_SECONDS = 0.25
+#: Between two waits that are given up since others were in vain.
+_GIVE_UP_SECONDS = 0.004
 _WIRE_FAULTS = (httpx.TransportError, httpx.InvalidURL, aiohttp.ClientError, OSError)
 
 #: What broke, the more special first.
@@ -329,15 +334,19 @@ class _Connector(aiohttp.TCPConnector):
     """
     A connector that notes when a request is given a connection: nothing of it leaves before.
 
-    Where a connection has not come to be in all the time that it may take, those that wait for the same address are
-    given up one after another: each would otherwise wait out the whole time, hundreds of them under load. One after
-    another, since all of them at once would hold up each other, and the first ones, wherever they are sent next.
+    Where connections to an address do not come to be, those that wait for one are given up before their time: each
+    would otherwise wait all of it, hundreds of them under load. That is the case when one of them has waited in vain
+    for as long as it may, or several for long enough, and nobody was given one meanwhile. They are given up one after
+    another, since all at once would hold up each other wherever they are sent next.
     """
 
     def __init__(self, **options: Any) -> None:
         """Begin with nobody waiting; the options are aiohttp's."""
         super().__init__(**options)
-        self._waits: dict[ConnectionKey, dict[asyncio.Timeout, None]] = {}
+        self._waits: dict[ConnectionKey, dict[asyncio.Timeout, float]] = {}
+        """Who waits, and since when."""
+        self._given: dict[ConnectionKey, float] = {}
+        """When somebody was last given a connection, of those addresses that somebody waits for."""
 
     async def connect(
         self,
@@ -346,26 +355,43 @@ class _Connector(aiohttp.TCPConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the parameter is aiohttp's
     ) -> Connection:
         """Return a connection, new or kept, and note that there is one."""
-        waits = self._waits.setdefault(req.connection_key, {})
+        address, loop = req.connection_key, asyncio.get_running_loop()
+        waits = self._waits.get(address)
+        if waits is None:
+            waits = self._waits[address] = {}
+            loop.call_later(_LOOK_SECONDS, self._look, address, waits)
         wait = asyncio.timeout(None)
-        waits[wait] = None
+        waits[wait] = loop.time()
         try:
             async with wait:
                 connection = await super().connect(req, traces, timeout)
         except TimeoutError:
-            if not wait.expired():  # its own time was up, and it was not given up with another one
+            if not wait.expired():  # its own time was up, and it was not given up with others
                 _give_up(each for each in waits if each is not wait and not each.expired())
             raise
         finally:
             del waits[wait]
-            if not waits:
-                self._waits.pop(req.connection_key, None)
+        self._given[address] = loop.time()
         _passage.get().connected = True
         return connection
 
+    def _look(self, address: ConnectionKey, waits: dict[asyncio.Timeout, float]) -> None:
+        """Give up all who wait for an address where too many wait in vain; look again while anybody waits."""
+        if not waits:
+            del self._waits[address]
+            self._given.pop(address, None)
+            return
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        given = self._given.get(address, 0.0)
+        in_vain = sum(given < since <= now - _IN_VAIN_SECONDS for since in waits.values())
+        if in_vain >= _IN_VAIN_TOGETHER:
+            _give_up(each for each in waits if each.when() is None)
+        loop.call_later(_LOOK_SECONDS, self._look, address, waits)
+
 
 def _give_up(waits: Iterable[asyncio.Timeout]) -> None:
-    """Have waits for a connection end one after another."""
+    """Have waits for a connection end one after another, those first that have waited longest."""
     now = asyncio.get_running_loop().time()
     for place, wait in enumerate(waits, start=1):
         wait.reschedule(now + place * _GIVE_UP_SECONDS)

@@ -62,6 +62,9 @@ def test_only_what_was_asked_once_the_breaker_was_open_counts_against_it() -> No
     assert [] == replace(DEATH, opened={}).once_open
 
 
+DISK = {"p50_ms": 0.4, "p99_ms": 2.0}
+
+
 def test_every_aim_has_its_row_in_order() -> None:
     """The rows stand beside the aims that a failed run would show, one figure a round."""
     down = told(12.0, 0.004, outcome=NOWHERE)
@@ -69,13 +72,14 @@ def test_every_aim_has_its_row_in_order() -> None:
     phases[STUMBLES] = [replace(DEATH, opened={})]
     phases[BOTH] = [replace(DEATH, told=[*DEATH.told, down], opened={NEAR: 10.5, FAR: 11.5})]
 
-    rows = rows_of(phases)
+    rows = rows_of(phases, DISK)
 
     assert set(BLOWS) == set(phases)
     assert list(AIMS) == [(row.beside, row.aim) for row in rows]
     assert len(rows) == len({row.work for row in rows})
-    gap, errors, added, calls, *_, unavailable = rows
-    assert [(62.5,), (0.0, 0.0), (500.0, 500.0), (0.0, 0.0)] == [row.figures for row in (gap, errors, added, calls)]
+    middle, gap, errors, added, calls, *_, unavailable = rows
+    assert [(62.5,), (62.5,)] == [middle.figures, gap.figures]
+    assert [(0.0, 0.0), (500.0, 500.0), (0.0, 0.0)] == [row.figures for row in (errors, added, calls)]
     assert (4.0,) == pytest.approx(unavailable.figures)
     assert [False, True, True, True, True] == [row.met for row in (gap, errors, added, calls, unavailable)]
     assert {"s_until_it_opened": 0.5, "failed_over": 2, "asked_once_open": 1} == calls.detail["breaker"]
@@ -85,13 +89,13 @@ def test_a_blow_without_its_effect_gives_no_figures() -> None:
     """A dead region whose breaker stays closed, and a stumbling one whose breaker opens, are no measurement."""
     phases = {blow: [DEATH] for blow in BLOWS}
     with pytest.raises(WrongAnswer, match="a breaker has opened"):
-        rows_of(phases)
+        rows_of(phases, DISK)
     phases[STUMBLES] = [replace(DEATH, opened={})]
     with pytest.raises(WrongAnswer, match="nobody was told"):
-        rows_of(phases)
+        rows_of(phases, DISK)
     phases[FAILS] = [replace(DEATH, opened={})]
     with pytest.raises(WrongAnswer, match="was not open"):
-        rows_of(phases)
+        rows_of(phases, DISK)
 
 
 def test_an_answer_counts_only_with_the_right_mask() -> None:

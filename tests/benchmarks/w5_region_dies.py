@@ -23,6 +23,7 @@ from providers.transport import HttpUpstream
 from tests.benchmarks import maskgate
 from tests.benchmarks.affinity import held_on
 from tests.benchmarks.contender import WrongAnswer
+from tests.benchmarks.flushes import flush_figures
 from tests.benchmarks.region_control import NEAR, Ports, controlled, regions_running
 from tests.benchmarks.regions import Way
 from tests.benchmarks.stage import Stage, Work
@@ -36,6 +37,9 @@ BESIDE = "the second before"
 #: The longest that a connection may take: the gateway's own figure.
 CONNECT_SECONDS: float = inspect.signature(HttpUpstream).parameters["connect_seconds"].default
 NOWHERE = "all_deployments_unavailable"
+
+#: Flushes that the disk is tried with.
+FLUSHES = 200
 
 STUMBLES = Blow("every third call 500", Way.STUMBLE)
 FAILS = Blow("all calls 500", Way.FAIL)
@@ -65,8 +69,9 @@ def measure(stage: Stage) -> list[Row]:
         gateway = running.enter_context(maskgate.gateway(ports.url(NEAR), folder=folder, core=stage.cores.gateway))
         gateway.check_answer()
         with held_on(stage.cores.load):
+            disk = flush_figures(stage.folder, count=FLUSHES)
             phases = asyncio.run(_phases(stage, gateway, folder / "maskgate.yaml", ports))
-    return rows_of(phases)
+    return rows_of(phases, disk)
 
 
 async def _phases(
@@ -106,14 +111,18 @@ async def _check_books(caller: Asking, paid: int) -> None:
         raise WrongAnswer(f"callers had {paid} answers, and the ledger says {total}")
 
 
-def rows_of(phases: Mapping[Blow, Sequence[Phase]]) -> list[Row]:
+def rows_of(phases: Mapping[Blow, Sequence[Phase]], disk: Mapping[str, float]) -> list[Row]:
     """
     Return a row for each figure, with one value a round.
+
+    Args:
+        phases: what was seen, blow by blow.
+        disk: what its flushes alone take; a next attempt waits for one.
 
     Raises:
         WrongAnswer: a blow had not the effect that its figures are about.
     """
-    rows = [_gap_row(phases[STUMBLES])]
+    rows = [_gap_row(phases[STUMBLES], share, disk) for share in (50, 99)]
     for blow in DEATHS:
         each = phases[blow]
         if any(NEAR not in phase.opened for phase in each):
@@ -129,13 +138,16 @@ def rows_of(phases: Mapping[Blow, Sequence[Phase]]) -> list[Row]:
     return [*rows, _unavailable_row(phases[BOTH])]
 
 
-def _gap_row(each: Sequence[Phase]) -> Row:
+def _gap_row(each: Sequence[Phase], share: int, disk: Mapping[str, float]) -> Row:
     if any(phase.opened for phase in each):
         raise WrongAnswer(f"{STUMBLES.name}: a breaker has opened, so that there was nothing more to measure")
-    figures = tuple(percentile(phase.gaps_ms, 99) for phase in each)
+    figures = tuple(percentile(phase.gaps_ms, share) for phase in each)
     gaps = [gap for phase in each for gap in phase.gaps_ms]
-    detail = {"gaps": {"p50_ms": percentile(gaps, 50), "p99_ms": percentile(gaps, 99), "in_all": len(gaps)}}
-    return Row(named(STUMBLES, "p99 until the next call"), BESIDE, GAP, figures, {**detail, **_callers(each)})
+    detail: dict[str, object] = {
+        "gaps": {"p50_ms": percentile(gaps, 50), "p99_ms": percentile(gaps, 99), "in_all": len(gaps)},
+        "a flush of the disk alone": dict(disk),
+    }
+    return Row(named(STUMBLES, f"p{share} until the next call"), BESIDE, GAP, figures, {**detail, **_callers(each)})
 
 
 def _unavailable_row(each: Sequence[Phase]) -> Row:
@@ -178,6 +190,7 @@ def _breaker(each: Sequence[Phase]) -> dict[str, object]:
 
 
 AIMS = (
+    (BESIDE, GAP),
     (BESIDE, GAP),
     *((BESIDE, aim) for _ in DEATHS for aim in (ERRORS, ADDED, CALLS)),
     (BESIDE, UNAVAILABLE),

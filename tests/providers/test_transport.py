@@ -177,6 +177,22 @@ async def test_who_waits_for_the_same_address_is_given_up_with_the_first() -> No
         await patient.close()
 
 
+@pytest.mark.parametrize(("callers", "patience"), [(5, 60.0), (4, 3.0)])
+async def test_several_who_wait_in_vain_are_given_up_before_their_time(callers: int, patience: float) -> None:
+    """Five that have waited for two seconds are enough; fewer wait for as long as they may."""
+    patient = HttpUpstream(time.monotonic, connect_seconds=patience, tls=TLS)
+    began = time.monotonic()
+    try:
+        with blackhole() as port:
+            asking = [send(patient, f"http://127.0.0.1:{port}/", seconds=50.0) for _ in range(callers)]
+            ended = await asyncio.gather(*asking, return_exceptions=True)
+    finally:
+        await patient.close()
+    assert {ProviderUnreachable} == {type(each) for each in ended}
+    assert all("no connection in the time allowed for it" in str(each) for each in ended)
+    assert callers == 5 or time.monotonic() - began >= patience
+
+
 async def test_a_name_without_an_address_is_unreachable() -> None:
     """The top-level domain `invalid` has no names (RFC 2606)."""
     patient = HttpUpstream(time.monotonic, connect_seconds=30.0, tls=TLS)
