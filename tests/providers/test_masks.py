@@ -308,3 +308,25 @@ def test_equal_masks() -> None:
     assert ("2 of the provider's masks were equal to another and are left out.",) == warnings
     assert ((given[0], given[1]), ()) == distinct(given[:2])
     assert ((), ()) == distinct([])
+
+
+LARGE = (400, 500)
+PLACES = {
+    "in the middle": disc(LARGE, x=250, y=200, radius=90),
+    "nowhere": np.zeros(LARGE, np.uint8),
+    "everywhere": np.ones(LARGE, np.uint8),
+    "around a hole": 1 - disc(LARGE, x=250, y=200, radius=90),
+    "at one side": disc(LARGE, x=20, y=200, radius=90),
+    "on most of the border": 1 - disc(LARGE, x=20, y=200, radius=150),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("polarity", Polarity)
+@pytest.mark.parametrize("box", [None, Box(160, 110, 341, 291), Box(0, 0, 500, 400)], ids=["no box", "small", "whole"])
+def test_the_quick_way_says_what_the_long_one_does(place: str, polarity: Polarity, box: Box | None) -> None:
+    """A plain file and the same picture in three channels are one mask, with the same words about it."""
+    grey = Image.fromarray(PLACES[place] * np.uint8(255))
+    plain, whole = saved(grey), saved(Image.merge("RGB", (grey, grey, grey)))
+    quick, long = (read_mask(data, size=LARGE, polarity=polarity, box=box) for data in (plain, whole))
+    assert (long.mask, long.warnings) == (quick.mask, quick.warnings)
