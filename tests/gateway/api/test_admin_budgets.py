@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import io
-import json
 import time
-import urllib.error
-import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 
-from gateway.accounting import Ledger
 from gateway.accounting.budgets import Budgets
-from gateway.admission import Gate
 from gateway.api.admin_budgets import router
 from gateway.api.budget_json import BudgetShape, BudgetsShape
-from gateway.api.trace import Surroundings
 from gateway.ids import new_ids
 from gateway.intake.callers import Callers
-from gateway.request import Scope
-from gateway.serving import running
-from gateway.store import fingerprint
-from gateway.store.keys import Grant
-from gateway.telemetry.logs import make_logger
-from gateway.telemetry.metrics import Metrics
-
-ADMIN, PLAIN = "mg_" + "a" * 32, "mg_" + "p" * 32
-Ask = Callable[..., tuple[int, Any]]
+from tests.gateway.api.admin_door import PLAIN, Ask, asking, two_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,57 +29,19 @@ class Wing:
 
 @asynccontextmanager
 async def wing(database_url: str) -> AsyncIterator[Wing]:
-    """Open a ledger with an administrator's key and one of a tenant."""
-    ledger = await Ledger.open(database_url, wall=time.time, clock=time.monotonic, answer_seconds=10)
-    admin = Grant(frozenset({Scope.ADMIN}))
-    await ledger.keys.add_key("key_admin", tenant="default", sha256=fingerprint(ADMIN), grant=admin)
-    await ledger.keys.add_key("key_plain", tenant="acme", sha256=fingerprint(PLAIN))
-    yield Wing(
-        Callers(ledger.keys, keyless=True, clock=time.monotonic),
-        Budgets(ledger.database, wall=time.time, new_id=new_ids(time.time)),
-    )
-    await ledger.close()
+    """Open a ledger, and budgets in it."""
+    async with two_keys(database_url, time.time) as ledger:
+        yield Wing(
+            Callers(ledger.keys, keyless=True, clock=time.monotonic),
+            Budgets(ledger.database, wall=time.time, new_id=new_ids(time.time)),
+        )
 
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
     """Return what asks the admin routes of a running gateway, as its administrator."""
     file = Path(tmp_path_factory.mktemp("ledger")) / "ledger.db"
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with wing(f"sqlite:///{file}") as app.state.house:
-            yield
-
-    app = FastAPI(lifespan=lifespan)
-    app.include_router(router)
-    app.add_middleware(
-        Surroundings,
-        gate=Gate(10),
-        metrics=Metrics(),
-        log=make_logger(io.StringIO()),
-        clock=time.monotonic,
-        new_id=new_ids(time.time),
-        admin_port=None,
-        direct={},
-    )
-
-    with running(lambda: app, host="127.0.0.1") as url:
-
-        def asked(method: str, path: str, body: Any = None, *, key: str | None = ADMIN) -> tuple[int, Any]:
-            headers = {"Content-Type": "application/json"}
-            if key is not None:
-                headers["Authorization"] = f"Bearer {key}"
-            data = None if body is None else json.dumps(body).encode()
-            request = urllib.request.Request(f"{url}/admin/v1/budgets{path}", data, headers, method=method)
-            try:
-                with urllib.request.urlopen(request, timeout=60) as answer:
-                    assert "private, no-store" == answer.headers["Cache-Control"]
-                    return answer.status, json.load(answer)
-            except urllib.error.HTTPError as problem:
-                with problem:
-                    return problem.code, json.load(problem)
-
+    with asking(router, lambda: wing(f"sqlite:///{file}"), "/admin/v1/budgets") as asked:
         yield asked
 
 

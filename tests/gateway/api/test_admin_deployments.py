@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
 import random
 import time
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,28 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 
-from gateway.accounting import Ledger
-from gateway.admission import Gate
 from gateway.api.admin_deployments import DeploymentHealthShape, router
-from gateway.api.trace import Surroundings
-from gateway.ids import new_ids
 from gateway.intake.callers import Callers
-from gateway.request import Scope
 from gateway.routing.drain import Drains
 from gateway.routing.health import HealthTable
-from gateway.serving import running
-from gateway.store import fingerprint
 from gateway.store.drained import DrainedDeployments
-from gateway.store.keys import Grant
 from gateway.telemetry.logs import make_logger
-from gateway.telemetry.metrics import Metrics
 from providers.contract import ProviderDenied, ProviderFailed
+from tests.gateway.api.admin_door import PLAIN, Ask, asking, two_keys
 
-ADMIN, PLAIN = "mg_" + "a" * 32, "mg_" + "p" * 32
 NOON = 1_800_014_400
-Ask = Callable[..., tuple[int, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +44,14 @@ class Wing:
 
 @asynccontextmanager
 async def wing(database_url: str, health: HealthTable) -> AsyncIterator[Wing]:
-    """Open a ledger with an administrator's key and one of a tenant."""
-    ledger = await Ledger.open(database_url, wall=lambda: NOON, clock=time.monotonic, answer_seconds=10)
-    admin = Grant(frozenset({Scope.ADMIN}))
-    await ledger.keys.add_key("key_admin", tenant="default", sha256=fingerprint(ADMIN), grant=admin)
-    await ledger.keys.add_key("key_plain", tenant="acme", sha256=fingerprint(PLAIN))
-    kept = DrainedDeployments(ledger.database, lambda: NOON)
-    yield Wing(
-        Callers(ledger.keys, keyless=True, clock=time.monotonic),
-        Router(health, lambda: NOON + 60),
-        Drains(kept, tell=health.drain, log=make_logger(io.StringIO())),
-    )
-    await ledger.close()
+    """Open a ledger, and what is drained in it."""
+    async with two_keys(database_url, lambda: NOON) as ledger:
+        kept = DrainedDeployments(ledger.database, lambda: NOON)
+        yield Wing(
+            Callers(ledger.keys, keyless=True, clock=time.monotonic),
+            Router(health, lambda: NOON + 60),
+            Drains(kept, tell=health.drain, log=make_logger(io.StringIO())),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -82,42 +64,13 @@ def health() -> HealthTable:
 def ask(tmp_path_factory: pytest.TempPathFactory, health: HealthTable) -> Iterator[Ask]:
     """Return what asks the admin routes of a running gateway, as its administrator."""
     file = Path(tmp_path_factory.mktemp("ledger")) / "ledger.db"
+    with asking(router, lambda: wing(f"sqlite:///{file}", health), "/admin/v1/deployments/") as door:
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with wing(f"sqlite:///{file}", health) as app.state.house:
-            yield
-
-    app = FastAPI(lifespan=lifespan)
-    app.include_router(router)
-    app.add_middleware(
-        Surroundings,
-        gate=Gate(10),
-        metrics=Metrics(),
-        log=make_logger(io.StringIO()),
-        clock=time.monotonic,
-        new_id=new_ids(time.time),
-        admin_port=None,
-        direct={},
-    )
-
-    with running(lambda: app, host="127.0.0.1") as url:
-
-        def asked(method: str, path: str, body: Any = None, *, key: str | None = ADMIN) -> tuple[int, Any]:
-            headers = {"Content-Type": "application/json"}
-            if key is not None:
-                headers["Authorization"] = f"Bearer {key}"
-            data = None if body is None else json.dumps(body).encode()
-            request = urllib.request.Request(f"{url}/admin/v1/deployments/{path}", data, headers, method=method)
-            try:
-                with urllib.request.urlopen(request, timeout=60) as answer:
-                    assert "private, no-store" == answer.headers["Cache-Control"]
-                    found = json.load(answer)
-                    DeploymentHealthShape.model_validate(found)
-                    return answer.status, found
-            except urllib.error.HTTPError as problem:
-                with problem:
-                    return problem.code, json.load(problem)
+        def asked(*question: Any, **how: Any) -> tuple[int, Any]:
+            status, found = door(*question, **how)
+            if status == 200:
+                DeploymentHealthShape.model_validate(found)
+            return status, found
 
         yield asked
 

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.store import Entry, Kind, accounts_of, ending, moves, period_start, resets_at
+from gateway.store import Entry, Kind, accounts_of, ending, period_start, resets_at
 from gateway.store.budgeting import BudgetBook, BudgetRow, WindowKey, accounts_of_opening, fresh_windows
+from tests.gateway.store.openings import opening
 
 
 def micros(*moment: int) -> int:
@@ -17,20 +18,7 @@ def micros(*moment: int) -> int:
 
 def reserve(amount: int, at: int = 5, tags: str = "{}") -> Entry:
     """Return the entry of a reservation."""
-    moved = moves(Kind.RESERVE, phase=0, set_aside=0, amount=amount, cost=0)
-    return Entry("att_1", 0, "reserve", amount, 0, None, None, None, at, *moved)._replace(
-        request_id="seg",
-        prompt_index=0,
-        tenant="acme",
-        key_id="key",
-        deployment="eu",
-        provider="runflow",
-        model="sam-3",
-        region="eu",
-        price_id="eu@2026-01-01",
-        expires_at=2,
-        tags=tags,
-    )
+    return opening(amount=amount, at=at, tags=tags)
 
 
 def book_of(*budgets: BudgetRow, opening: Entry) -> BudgetBook:

@@ -25,24 +25,12 @@ from gateway.store.chain import begin
 from gateway.store.entry import judge, resolving
 from gateway.store.lane import Lane, name_writer
 from tests.gateway.store.ledger_sums import agree
+from tests.gateway.store.openings import opening
 
 
 def reserve(attempt_id: str, amount: int = 5000) -> Entry:
     """Return the entry of a reservation."""
-    moved = moves(Kind.RESERVE, phase=0, set_aside=0, amount=amount, cost=0)
-    return Entry(attempt_id, 0, "reserve", amount, 0, None, None, None, 1, *moved)._replace(
-        request_id="seg",
-        prompt_index=0,
-        tenant="acme",
-        key_id="key",
-        deployment="eu",
-        provider="runflow",
-        model="sam-3",
-        region="eu",
-        price_id="eu@2026-01-01",
-        expires_at=2,
-        tags='{"team":"a"}',
-    )
+    return opening(attempt_id, amount=amount, tags='{"team":"a"}')
 
 
 def settle(attempt_id: str, amount: int = 4000, at: int = 3) -> Entry:

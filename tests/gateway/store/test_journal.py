@@ -22,30 +22,12 @@ from gateway.store import (
     Verdict,
     ending,
     entries,
-    moves,
     open_database,
 )
 from tests.gateway.store.cutting_proxy import Cut, CuttingProxy
 from tests.gateway.store.ledger_sums import agree
+from tests.gateway.store.openings import opening
 from tests.servers import Postgres
-
-
-def reserve(attempt_id: str) -> Entry:
-    """Return the entry of a reservation."""
-    moved = moves(Kind.RESERVE, phase=0, set_aside=0, amount=5000, cost=0)
-    return Entry(attempt_id, 0, "reserve", 5000, 0, None, None, None, 1, *moved)._replace(
-        request_id="seg",
-        prompt_index=0,
-        tenant="acme",
-        key_id="key",
-        deployment="eu",
-        provider="runflow",
-        model="sam-3",
-        region="eu",
-        price_id="eu@2026-01-01",
-        expires_at=2,
-        tags="{}",
-    )
 
 
 def settle(attempt_id: str) -> Entry:
@@ -103,7 +85,7 @@ async def test_concurrent_entries_share_transactions(journal: Journal) -> None:
     """A thousand callers who reserve and settle at once make 2,000 entries in at most 20 transactions."""
 
     async def spend(number: int) -> tuple[Verdict, Outcome | None]:
-        return await journal.commit(reserve(f"a{number}")), await journal.keep(settle(f"a{number}"))
+        return await journal.commit(opening(f"a{number}")), await journal.keep(settle(f"a{number}"))
 
     verdicts = await asyncio.gather(*map(spend, range(1000)))
     assert set(verdicts) == {(Verdict.WRITTEN, Outcome(Verdict.WRITTEN))}
@@ -114,7 +96,7 @@ async def test_concurrent_entries_share_transactions(journal: Journal) -> None:
 
 async def test_a_spoiled_entry_fails_alone(journal: Journal) -> None:
     """An entry whose values the database refuses fails by itself; the rest of its batch is written."""
-    batch = [reserve(f"a{number}") for number in range(21)]
+    batch = [opening(f"a{number}") for number in range(21)]
     batch[13] = batch[13]._replace(prompt_index=2**63)
     verdicts = await asyncio.gather(*map(journal.commit, batch))
     assert verdicts == [Verdict.MALFORMED if number == 13 else Verdict.WRITTEN for number in range(21)]
@@ -123,7 +105,7 @@ async def test_a_spoiled_entry_fails_alone(journal: Journal) -> None:
 
 async def test_a_caller_that_goes_away_keeps_its_ending(journal: Journal) -> None:
     """An entry that must not be lost is written although its caller is cancelled at once."""
-    await journal.commit(reserve("a"))
+    await journal.commit(opening("a"))
     caller = journal.keep(settle("a"))
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -134,9 +116,9 @@ async def test_a_caller_that_goes_away_keeps_its_ending(journal: Journal) -> Non
 
 async def test_a_kept_entry_is_written_no_later_than_what_follows_it(journal: Journal) -> None:
     """Who reserves after an ending that he does not wait for finds it on disk with his reservation."""
-    await journal.commit(reserve("a"))
+    await journal.commit(opening("a"))
     ending = journal.keep(settle("a"))
-    assert await journal.commit(reserve("b")) is Verdict.WRITTEN
+    assert await journal.commit(opening("b")) is Verdict.WRITTEN
     assert ending.result() == Outcome(Verdict.WRITTEN)
     assert await written(journal) == [("a", 0), ("a", 1), ("b", 0)]
     assert journal.transactions == 2
@@ -146,24 +128,24 @@ async def test_a_closed_journal_takes_nothing(journal: Journal) -> None:
     """After its end a journal refuses reservations."""
     await journal.close()
     with pytest.raises(LedgerUnavailable):
-        await journal.commit(reserve("a"))
+        await journal.commit(opening("a"))
 
 
 async def test_a_locked_file_is_unavailable_and_then_caught_up(tmp_path: Path) -> None:
     """While another process holds the file, reservations fail and endings are parked; afterwards they are written."""
     journal = await open_journal(f"sqlite:///{tmp_path}/ledger.db", answer_seconds=5.0)
-    await journal.commit(reserve("a"))
+    await journal.commit(opening("a"))
     other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(LedgerUnavailable, match="locked") as refused:
-        await journal.commit(reserve("b"))
+        await journal.commit(opening("b"))
     assert refused.value.certain
     assert await journal.keep(settle("a")) is None
     assert journal.parked == 1
     other.execute("ROLLBACK")
     other.close()
     await until_up(journal)
-    assert await journal.commit(reserve("c")) is Verdict.WRITTEN
+    assert await journal.commit(opening("c")) is Verdict.WRITTEN
     assert await written(journal) == [("a", 0), ("a", 1), ("c", 0)]
     await close(journal)
 
@@ -171,19 +153,19 @@ async def test_a_locked_file_is_unavailable_and_then_caught_up(tmp_path: Path) -
 async def test_a_late_commit_is_waited_for_by_nobody_and_counts(tmp_path: Path) -> None:
     """While one takes too long, everybody goes on, reservations fail at once, and what was under way is written."""
     journal = await open_journal(f"sqlite:///{tmp_path}/ledger.db", answer_seconds=5.0, late_seconds=0.05)
-    await journal.commit(reserve("a"))
+    await journal.commit(opening("a"))
     other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    first = asyncio.ensure_future(journal.commit(reserve("b")))
+    first = asyncio.ensure_future(journal.commit(opening("b")))
     await asyncio.sleep(0)
-    behind = asyncio.ensure_future(journal.commit(reserve("c")))
+    behind = asyncio.ensure_future(journal.commit(opening("c")))
     kept = asyncio.ensure_future(journal.keep(settle("a")))
     failed = await asyncio.gather(first, behind, return_exceptions=True)
     assert [LedgerUnavailable, LedgerUnavailable] == [type(failure) for failure in failed]
     assert failed[1].certain  # type: ignore[union-attr]
     assert (None, False) == (await kept, journal.answers)
     with pytest.raises(LedgerUnavailable, match="does not answer") as refused:
-        await journal.commit(reserve("d"))
+        await journal.commit(opening("d"))
     assert refused.value.certain
     other.execute("ROLLBACK")
     other.close()
@@ -191,7 +173,7 @@ async def test_a_late_commit_is_waited_for_by_nobody_and_counts(tmp_path: Path) 
         await asyncio.wait({task})
     assert journal.answers
     journal._late_seconds = 60
-    assert await journal.commit(reserve("e")) is Verdict.WRITTEN
+    assert await journal.commit(opening("e")) is Verdict.WRITTEN
     there = set(await written(journal))
     assert {("a", 0), ("a", 1), ("e", 0)} <= there
     assert not {("c", 0), ("d", 0)} & there
@@ -203,9 +185,9 @@ async def test_a_late_commit_is_waited_for_by_nobody_and_counts(tmp_path: Path) 
 async def test_a_commit_of_unknown_outcome_is_resolved(proxy: CuttingProxy, own_postgres: Postgres, cut: Cut) -> None:
     """A connection that is cut around its COMMIT costs nobody anything: all entries are there once, and confirmed."""
     journal = await open_journal(own_postgres.url(port=proxy.port), answer_seconds=10.0)
-    await journal.commit(reserve("a"))
+    await journal.commit(opening("a"))
     proxy.cut = cut
-    given = [settle("a"), *map(reserve, "bcd")]
+    given = [settle("a"), *map(opening, "bcd")]
     assert await asyncio.gather(*map(journal.commit, given)) == [Verdict.WRITTEN] * 4
     assert proxy.cuts == 1
     assert await written(journal) == [("a", 0), ("a", 1), ("b", 0), ("c", 0), ("d", 0)]
@@ -218,10 +200,10 @@ async def test_a_commit_of_unknown_outcome_is_resolved(proxy: CuttingProxy, own_
 async def test_a_server_that_restarts_is_noticed_by_nobody(own_postgres: Postgres) -> None:
     """Connections that went stale over a crash of the server are replaced, and what was confirmed is there."""
     journal = await open_journal(own_postgres.url(), answer_seconds=10.0)
-    await journal.commit(reserve("a"))
+    await journal.commit(opening("a"))
     own_postgres.crash()
     own_postgres.start()
-    assert await journal.commit(reserve("b")) is Verdict.WRITTEN
+    assert await journal.commit(opening("b")) is Verdict.WRITTEN
     assert await written(journal) == [("a", 0), ("b", 0)]
     await close(journal)
 
@@ -230,10 +212,10 @@ async def test_a_server_that_restarts_is_noticed_by_nobody(own_postgres: Postgre
 async def test_a_server_that_is_gone_costs_no_ending(own_postgres: Postgres) -> None:
     """With the server killed, reservations fail and endings are parked; when it is back, they are written."""
     journal = await open_journal(own_postgres.url())
-    await journal.commit(reserve("a"))
+    await journal.commit(opening("a"))
     own_postgres.crash()
     with pytest.raises(LedgerUnavailable):
-        await journal.commit(reserve("b"))
+        await journal.commit(opening("b"))
     assert await journal.keep(settle("a")) is None
     assert journal.parked == 1
     own_postgres.start()
@@ -246,20 +228,20 @@ async def test_a_server_that_is_gone_costs_no_ending(own_postgres: Postgres) -> 
 async def test_a_server_that_hangs_is_waited_for_once(own_postgres: Postgres) -> None:
     """With the server frozen, the first callers fail within two answer times and later ones at once, without a try."""
     journal = await open_journal(own_postgres.url(), answer_seconds=0.5)
-    await journal.commit(reserve("a"))
+    await journal.commit(opening("a"))
     own_postgres.freeze()
     try:
         async with asyncio.timeout(10):
-            failed = await asyncio.gather(*map(journal.commit, map(reserve, "bcd")), return_exceptions=True)
+            failed = await asyncio.gather(*map(journal.commit, map(opening, "bcd")), return_exceptions=True)
             assert [type(failure) for failure in failed] == [LedgerUnavailable] * 3
             assert await journal.keep(settle("a")) is None
-        waiting = journal.commit(reserve("e"))
+        waiting = journal.commit(opening("e"))
         with pytest.raises(LedgerUnavailable, match="does not answer"):
             waiting.send(None)  # without one turn of the event loop
     finally:
         own_postgres.thaw()
     await until_up(journal)
-    assert await journal.commit(reserve("f")) is Verdict.WRITTEN
+    assert await journal.commit(opening("f")) is Verdict.WRITTEN
     assert {("a", 0), ("a", 1), ("f", 0)} <= set(await written(journal))
     await close(journal)
 
@@ -270,7 +252,7 @@ async def test_what_cannot_be_written_to_the_end_is_counted(
 ) -> None:
     """A journal that closes without its database ends in bounded time and says how many entries it leaves behind."""
     journal = await open_journal(own_postgres.url(), answer_seconds=0.5)
-    await journal.commit(reserve("a"))
+    await journal.commit(opening("a"))
     own_postgres.stop(signal.SIGINT)
     assert await journal.keep(settle("a")) is None
     async with asyncio.timeout(20):

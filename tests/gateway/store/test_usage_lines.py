@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from gateway.store import Entry, Kind, ending, moves
+from gateway.store import Entry, Kind, ending
 from gateway.store.usage_lines import Figures, added_up, divided, figures, line_name
+from tests.gateway.store.openings import opening
 
 DAY = 86_400_000_000
 
 
-def opening(kind: Kind, *, at: int = 5, amount: int = 0, cost: int = 0, tags: str = "{}") -> Entry:
-    """Return the entry that opens an attempt."""
-    moved = moves(kind, phase=0, set_aside=0, amount=amount, cost=cost)
-    return Entry("att_1", 0, kind.value, amount, cost, None, None, None, at, *moved)._replace(
-        request_id="seg",
-        prompt_index=0,
-        tenant="acme",
-        key_id="key",
-        deployment="eu",
-        provider="runflow",
-        model="sam-3",
-        region="eu",
-        price_id="eu@2026-01-01",
-        expires_at=2,
-        tags=tags,
-    )
-
-
-RESERVED = opening(Kind.RESERVE, amount=60)
+RESERVED = opening(amount=60, at=5)
 HELD = ending("att_1", Kind.HOLD, set_aside=60, reason="unanswered", at=6)
 
 
@@ -46,13 +29,13 @@ def test_each_end() -> None:
     assert Figures(1, 0, 0, 1, 0, 0, 0, 60, 0) == added(RESERVED, HELD)
     assert Figures(1, 0, 1, 0, 0, 0, 0, 0, 0) == added(RESERVED, HELD, released)
     assert Figures(1, 1, 0, 0, 0, 39, 47, 0, 0) == added(RESERVED, settled, corrected)
-    assert Figures(1, 1, 0, 0, 0, 0, 45, 0, 0) == added(opening(Kind.IMPORT, cost=45))
+    assert Figures(1, 1, 0, 0, 0, 0, 45, 0, 0) == added(opening(kind=Kind.IMPORT, amount=0, at=5, cost=45))
 
 
 def test_an_attempt_belongs_to_the_day_of_its_reservation() -> None:
     """Attempts of two days or with two sets of tags are two lines, which have two names."""
-    late = opening(Kind.RESERVE, at=DAY - 1)
-    others = [opening(Kind.RESERVE, at=DAY), opening(Kind.RESERVE, at=DAY, tags='{"team":"a"}')]
+    late = opening(amount=0, at=DAY - 1)
+    others = [opening(amount=0, at=DAY), opening(amount=0, at=DAY, tags='{"team":"a"}')]
     sums = added_up([(entry, entry) for entry in (RESERVED, late, *others)] + [(HELD, RESERVED)])
     assert [2, 1, 1] == [line.attempts for line in sums.values()]
     assert [0, 1, 1] == [line.day for line in sums]
