@@ -44,7 +44,7 @@ async def crowd(caller: Caller, body: dict[str, Any], count: int, *, status: int
 async def share_of(deployment: str, caller: Caller, body: dict[str, Any], holds: Callable[[float], bool]) -> None:
     """Ask until *holds* is true of the deployment's share of the latest forty answers."""
     latest: list[str] = []
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(85):
         while len(latest) < 40 or not holds(latest[-40:].count(deployment) / 40):
             latest += [reply.body["answers"][0]["deployment"] for reply in await crowd(caller, body, AT_ONCE)]
 
