@@ -124,7 +124,9 @@ class HttpGate(Door):
         upstream_reader, upstream = await asyncio.open_connection(HOST, self._upstream_port, limit=2**24)
         try:
             while True:
-                request = await read_message(reader)
+                first = await reader.readexactly(1)
+                await self._reached(Point.CONNECTED, b"")  # a kept connection is as good as one that was just accepted
+                request = first + await read_message(reader)
                 line = request.partition(b"\r\n")[0]
                 await self._reached(Point.REQUEST, line)
                 upstream.write(request)
