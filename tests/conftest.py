@@ -6,6 +6,7 @@ import functools
 import gc
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -131,6 +132,16 @@ def postgres_url(postgres_server: Postgres) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     yield postgres_server.create(name)
     postgres_server.drop(name)
+
+
+@pytest.fixture
+def own_redis(server_folder: Path) -> Iterator[Redis]:
+    """A redis-server that the test may stop, freeze, fill and make read-only."""
+    redis = start_redis(_fresh(server_folder, "redis"))
+    yield redis
+    if redis.process is not None:
+        redis.send(signal.SIGCONT)
+    redis.stop()
 
 
 @pytest.fixture

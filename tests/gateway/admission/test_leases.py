@@ -27,7 +27,7 @@ from gateway.store.redis_leases import ASK_SECONDS, RedisLeases
 from gateway.telemetry.logs import make_logger
 from tests.gateway.admission.structured_fields import parse_list
 from tests.gateway.store.slow_proxy import SlowProxy
-from tests.servers import Redis, start_redis
+from tests.servers import Redis
 
 CHILD = Path(__file__).with_name("limits_child.py")
 ROOT = CHILD.parents[3]
@@ -52,18 +52,6 @@ class HandClock:
 def tenant() -> str:
     """A tenant whom no other test knows."""
     return uuid.uuid4().hex
-
-
-@pytest.fixture
-def own_redis(server_folder: Path) -> Iterator[Redis]:
-    """A redis-server that the test may stop and freeze."""
-    folder = server_folder / f"redis-{uuid.uuid4().hex[:8]}"
-    folder.mkdir()
-    redis = start_redis(folder)
-    yield redis
-    if redis.process is not None:
-        redis.send(signal.SIGCONT)
-    redis.stop()
 
 
 @asynccontextmanager

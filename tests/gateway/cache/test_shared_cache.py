@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ from gateway.store.redis_cache import RedisCache
 from gateway.telemetry.logs import make_logger
 from providers.contract import Box, Instance, Mask, Money, ObjectPrompt, Segmentation
 from providers.workers import ThreadWorkers
-from tests.servers import Redis, start_redis
+from tests.servers import Redis
 
 ORIGIN = Origin("runflow-eu", "runflow", "meta/sam-3/image", "sam3", "eu", Money(5000))
 SIZE = (30, 40)
@@ -235,18 +235,6 @@ async def gateway(url: str, **limits: Any) -> AsyncIterator[Gateway]:
 def key() -> str:
     """A name that no other test uses."""
     return uuid.uuid4().hex
-
-
-@pytest.fixture
-def own_redis(server_folder: Path) -> Iterator[Redis]:
-    """A redis-server that the test may stop and freeze."""
-    folder = server_folder / f"redis-{uuid.uuid4().hex[:8]}"
-    folder.mkdir()
-    redis = start_redis(folder)
-    yield redis
-    if redis.process is not None:
-        redis.send(signal.SIGCONT)
-    redis.stop()
 
 
 @asynccontextmanager

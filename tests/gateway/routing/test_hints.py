@@ -9,10 +9,9 @@ import random
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis as Raw
@@ -24,7 +23,7 @@ from gateway.store.redis_cache import RedisCache
 from gateway.store.redis_hints import RedisHints
 from gateway.telemetry.logs import make_logger
 from providers.contract import ProviderDenied, ProviderFailed, ProviderOverloaded
-from tests.servers import Redis, start_redis
+from tests.servers import Redis
 
 #: Longer than in service: a test machine that is busy is no Redis that is slow.
 READ_SECONDS = 0.4
@@ -118,18 +117,6 @@ async def two(redis_server: Redis, name: str, clock: Clock) -> AsyncIterator[Rep
     """Another replica."""
     async with joined(redis_server.url, name, clock, replica="gw_two") as replica:
         yield replica
-
-
-@pytest.fixture
-def own_redis(server_folder: Path) -> Iterator[Redis]:
-    """A redis-server that the test may stop and freeze."""
-    folder = server_folder / f"redis-{uuid.uuid4().hex[:8]}"
-    folder.mkdir()
-    redis = start_redis(folder)
-    yield redis
-    if redis.process is not None:
-        redis.send(signal.SIGCONT)
-    redis.stop()
 
 
 async def test_what_opens_here_is_asked_last_elsewhere(one: Replica, two: Replica, name: str, clock: Clock) -> None:

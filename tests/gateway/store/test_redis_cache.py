@@ -7,9 +7,8 @@ import io
 import json
 import signal
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis as Raw
@@ -24,7 +23,7 @@ from gateway.store.redis_cache import (
 )
 from gateway.telemetry.logs import make_logger
 from tests.gateway.store.slow_proxy import SlowProxy
-from tests.servers import Redis, start_redis
+from tests.servers import Redis
 
 #: Longer than in service: a test machine that is busy is no Redis that is slow.
 READ_SECONDS = 0.4
@@ -55,18 +54,6 @@ def clock() -> HandClock:
 def log() -> io.StringIO:
     """Where the log lines are."""
     return io.StringIO()
-
-
-@pytest.fixture
-def own_redis(server_folder: Path) -> Iterator[Redis]:
-    """A redis-server that the test may stop, freeze and fill."""
-    folder = server_folder / f"redis-{uuid.uuid4().hex[:8]}"
-    folder.mkdir()
-    redis = start_redis(folder)
-    yield redis
-    if redis.process is not None:
-        redis.send(signal.SIGCONT)
-    redis.stop()
 
 
 @asynccontextmanager

@@ -8,10 +8,9 @@ import json
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 import uvloop
@@ -21,7 +20,7 @@ from gateway.store.redis_cache import FAILURES_TO_PAUSE, PAUSE_SECONDS
 from gateway.store.redis_leases import ASK_SECONDS, LeasesUnavailable, PlaceWish, RedisLeases, TokenWish
 from gateway.telemetry.logs import make_logger
 from tests.gateway.store.slow_proxy import SlowProxy
-from tests.servers import Redis, start_redis
+from tests.servers import Redis
 
 #: Longer than in service: a test machine that is busy is no Redis that is slow.
 ENOUGH = 0.5
@@ -56,18 +55,6 @@ def log() -> io.StringIO:
 def tenant() -> str:
     """A tenant whom no other test knows."""
     return uuid.uuid4().hex
-
-
-@pytest.fixture
-def own_redis(server_folder: Path) -> Iterator[Redis]:
-    """A redis-server that the test may stop, freeze and make read-only."""
-    folder = server_folder / f"redis-{uuid.uuid4().hex[:8]}"
-    folder.mkdir()
-    redis = start_redis(folder)
-    yield redis
-    if redis.process is not None:
-        redis.send(signal.SIGCONT)
-    redis.stop()
 
 
 @asynccontextmanager
