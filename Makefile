@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
-COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-strip-extras --only-binary :all:
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
@@ -54,7 +54,7 @@ lock: $(VENV)/bin/python ## bring the lock files in step with pyproject.toml (UP
 	&& $(BIN)/python -m venv "$$tools" \
 	&& "$$tools/bin/python" -m pip install --quiet --disable-pip-version-check uv \
 	&& "$$tools/bin/uv" $(COMPILE) $(UPGRADE) pyproject.toml -o requirements.lock \
-	&& "$$tools/bin/uv" $(COMPILE) $(UPGRADE) pyproject.toml --extra dev -c requirements.lock -o tests/requirements.lock \
+	&& "$$tools/bin/uv" $(COMPILE) $(UPGRADE) pyproject.toml --extra dev --extra heic -c requirements.lock -o tests/requirements.lock \
 	&& "$$tools/bin/uv" $(COMPILE) $(UPGRADE) --group pyproject.toml:build -c tests/requirements.lock -o deploy/build.lock
 
 clean: ## remove what the other targets made, .venv included; never .maskgate, where the ledger is

@@ -63,10 +63,10 @@ def check(pyproject: str, locks: Mapping[str, str]) -> list[str]:
     """Return everything that is wrong, given the text of `pyproject.toml` and of each lock file by its path."""
     declared = tomllib.loads(pyproject)
     project = declared["project"]
-    runtime, development = project["dependencies"], project["optional-dependencies"]["dev"]
+    runtime, extras = project["dependencies"], project["optional-dependencies"]
     wanted = {
         "requirements.lock": runtime,
-        "tests/requirements.lock": [*runtime, *development],
+        "tests/requirements.lock": [*runtime, *extras["dev"], *extras["heic"]],
         "deploy/build.lock": declared["dependency-groups"]["build"],
     }
     problems = disagreements(locks)
