@@ -52,9 +52,23 @@ class Winding:
         return time.monotonic() + self.ahead
 
 
-def configuration(sandbox: RunningSandbox, changes: Mapping[str, Mapping[Any, Any]] | None = None) -> str:
-    """Return the sandbox's configuration, some of its sections changed; lists grow by what is given."""
+def configuration(
+    sandbox: RunningSandbox,
+    changes: Mapping[str, Mapping[Any, Any]] | None = None,
+    endpoints: Mapping[str, str] | None = None,
+) -> str:
+    """
+    Return the sandbox's configuration.
+
+    Args:
+        sandbox: whose.
+        changes: sections to change; lists grow by what is given.
+        endpoints: where deployments are asked instead, by their names.
+    """
     document = yaml.safe_load(sandbox_config(sandbox.host, sandbox.port))
+    for each in document["deployments"]:
+        if each["name"] in (endpoints or {}):
+            each["endpoint"] = (endpoints or {})[each["name"]]
     for section, values in (changes or {}).items():
         known = document.setdefault(section, {})
         for name, value in values.items():
@@ -104,12 +118,13 @@ def gateway_process(
     state: Path,
     *,
     changes: Mapping[str, Mapping[Any, Any]] | None = None,
+    endpoints: Mapping[str, str] | None = None,
     workers: int = 1,
 ) -> Iterator[Process]:
     """Run `maskgate serve` while the block lasts, in so many processes, unless the test ends it before."""
     state.mkdir(parents=True, exist_ok=True)
     file = state / "maskgate.yaml"
-    file.write_text(configuration(sandbox, changes), encoding="utf-8")
+    file.write_text(configuration(sandbox, changes, endpoints), encoding="utf-8")
     ours = {name: value for name, value in os.environ.items() if not name.startswith("MASKGATE_")}
     with (state / "gateway.log").open("a", encoding="utf-8") as log:
         process = subprocess.Popen(
