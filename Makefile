@@ -11,10 +11,10 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hash
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test serve check bench setup openapi readme lock clean
+.PHONY: help demo serve test test-all test-local soak check bench setup openapi readme lock clean
 
 help: ## say what each target does
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.runtime ## segment a real photograph through every provider, on sandbox upstreams, and check the books
 	@$(BIN)/maskgate demo
@@ -22,12 +22,26 @@ demo: $(VENV)/.runtime ## segment a real photograph through every provider, on s
 serve: $(VENV)/.runtime ## run the gateway on http://127.0.0.1:8080 with embedded defaults (ARGS="--sandbox" for more)
 	@$(BIN)/maskgate serve $(ARGS)
 
-test: export PYTHONDONTWRITEBYTECODE = # a hundred processes begin with the same modules
-test: $(VENV)/.tests ## run every test, with real redis-server and PostgreSQL (ARGS="tests/gateway -x" for fewer)
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# A hundred processes begin with the same modules: their bytecode is written once.
+test test-all test-local soak: export PYTHONDONTWRITEBYTECODE =
+
+test: $(VENV)/.tests ## something of everything in under 5 minutes, with real redis-server and PostgreSQL (ARGS="tests/gateway -x" for fewer)
 	@sh tests/setup_servers.sh redis-server postgresql
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not alone" $(ARGS)
+	@$(PYTEST) -m "not slow and not soak and not alone" $(ARGS)
+
+test-all: $(VENV)/.tests ## the tests that `make test` leaves out: kills, simulations, loads, real clients, with short seeds
+	@sh tests/setup_servers.sh redis-server postgresql nginx
+	@$(PYTEST) -m "slow and not soak and not alone" --ignore=tests/providers/local $(ARGS)
 	@$(BIN)/python -m pytest -m alone $(or $(ARGS),$$(grep -rl "mark.alone" --include="test_*.py" tests)) \
 	|| [ $$? -eq 5 ] # 5: ARGS leaves none of them
+
+test-local: $(VENV)/.tests ## every test of the local engine, the slow ones too
+	@$(PYTEST) -m "not soak" tests/providers/local $(ARGS)
+
+soak: $(VENV)/.tests ## long runs by hand, with other seeds: ARGS="--rounds 60 --seed 7", and a path for fewer
+	@sh tests/setup_servers.sh redis-server postgresql nginx
+	@$(PYTEST) -m soak --timeout=0 $(ARGS)
 
 check: $(VENV)/.tests ## format, lint, types, import contracts, OpenAPI drift, lock files
 	@$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from providers import transport
+from tests.seeds import printed
 from tests.servers import PACKAGES, Postgres, Redis, find, start_postgres, start_redis
 
 #: The files that take longest, the longest first. Each is run by one process: what is begun last must not be long.
@@ -46,6 +47,23 @@ def _absence(server: str) -> str:
     return f"no {server} here: apt-get install {PACKAGES[server]}"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take what `make soak` is asked for."""
+    soak = parser.getgroup("soak", "long runs (make soak)")
+    soak.addoption("--rounds", type=int, default=20, help="how many seeds each test gets; 20")
+    soak.addoption("--seed", type=int, default=1_000_000, help="the first of them; 1000000, which no other tier has")
+
+
+@pytest.fixture
+def seeds(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The seeds of one tier, see tests/seeds.py."""
+    chosen: range | None = request.param
+    if chosen is None:
+        first = request.config.getoption("--seed")
+        chosen = range(first, first + request.config.getoption("--rounds"))
+    return printed(chosen)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Read the authorities' certificates once: for each of a thousand gateways it would be 40 ms of a processor."""
     patch = pytest.MonkeyPatch()
@@ -53,8 +71,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(patch.undo)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files; leave out the tests whose server is not installed, and say what brings it."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the longest files; leave out soaks that nobody asked for, and by name what lacks its server."""
+    if "soak" not in config.option.markexpr:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("soak")])
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
     places = {file: place for place, file in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(LONGEST)))
     absent = {server for server in PACKAGES if find(server) is None}

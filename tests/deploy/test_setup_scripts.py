@@ -87,10 +87,10 @@ def test_make_says_what_it_can_do() -> None:
     assert {"demo", "test", "serve", "check", "bench"} <= listed
 
 
-def test_continuous_integration_runs_check_and_test() -> None:
-    """.ci/run is executable, stops at the first failure, and ends with the tests."""
+def test_continuous_integration_runs_every_tier() -> None:
+    """.ci/run is executable, stops at the first failure, runs every tier, and ends with tests."""
     script = ROOT / ".ci" / "run"
     lines = script.read_text().splitlines()
     assert os.access(script, os.X_OK)
     assert "set -euo pipefail" in lines
-    assert lines[-2:] == ["make check", "make test"]
+    assert lines[-4:] == ["make check", "make test-local", "make test-all", "make test"]

@@ -10,9 +10,8 @@ from __future__ import annotations
 import heapq
 import random
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-
-import pytest
 
 from gateway.routing.first_word import FREE_PROBE_SECONDS, LATE_SECONDS
 from gateway.routing.health import (
@@ -35,6 +34,7 @@ from providers.contract import (
     ProviderUnanswered,
     ProviderUnreachable,
 )
+from tests.seeds import by_tier
 
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
 SECONDS = 450.0
@@ -285,43 +285,45 @@ class World:
             self.look()
 
 
-@pytest.mark.parametrize("seed", range(500))
-def test_a_breaker_keeps_its_promises_under_any_seed(seed: int) -> None:
+@by_tier(fast=25, slow=475)
+def test_a_breaker_keeps_its_promises_under_any_seed(seeds: Iterator[int]) -> None:
     """
     An open breaker lets nothing through, and a half open one a single probe, whatever happens.
 
     No call is lost count of, and within the longest ejection and a call of getting well it is closed.
     """
-    world = World(seed)
-    world.live(SECONDS, gap=world.chance.choice((0.7, 2.0, 6.0)))
-    world.health.drain(None)
-    world.drained = False
-    world.phases.append(Phase(world.now, "well"))
-    world.live(world.now + 330.0 + 2 * LONGEST_CALL + 20, gap=2.0, meddled=False)
-    assert CLOSED is world.look().state
-    while world.calls:
-        world.end()
-    assert 0 == world.look().in_flight
-    assert not world.told or world.told[-1].cause is None
+    for seed in seeds:
+        world = World(seed)
+        world.live(SECONDS, gap=world.chance.choice((0.7, 2.0, 6.0)))
+        world.health.drain(None)
+        world.drained = False
+        world.phases.append(Phase(world.now, "well"))
+        world.live(world.now + 330.0 + 2 * LONGEST_CALL + 20, gap=2.0, meddled=False)
+        assert CLOSED is world.look().state
+        while world.calls:
+            world.end()
+        assert 0 == world.look().in_flight
+        assert not world.told or world.told[-1].cause is None
 
 
-@pytest.mark.parametrize("seed", range(500))
-def test_free_probes_leave_every_promise_as_it_is(seed: int) -> None:
+@by_tier(fast=25, slow=475)
+def test_free_probes_leave_every_promise_as_it_is(seeds: Iterator[int]) -> None:
     """
     With free probes before the real ones, be they honest, late or lies, one thing is asked at a time.
 
     What they say opens nothing to everybody, and keeps nobody away for more than three ejections after getting well.
     """
-    world = World(seed, honesty=HONESTIES[seed % len(HONESTIES)])
-    world.live(SECONDS, gap=world.chance.choice((0.7, 2.0, 6.0)))
-    world.health.drain(None)
-    world.drained = False
-    world.phases.append(Phase(world.now, "well"))
-    ejections = 1 if world.honesty in {"honest", "always passes", "refuses"} else 4
-    until = world.now + ejections * (330.0 + HELD_SECONDS) + 2 * LONGEST_CALL + 20
-    world.live(until, gap=2.0, meddled=False)
-    assert CLOSED is world.look().state
-    assert not world.told or world.told[-1].cause is None
+    for seed in seeds:
+        world = World(seed, honesty=HONESTIES[seed % len(HONESTIES)])
+        world.live(SECONDS, gap=world.chance.choice((0.7, 2.0, 6.0)))
+        world.health.drain(None)
+        world.drained = False
+        world.phases.append(Phase(world.now, "well"))
+        ejections = 1 if world.honesty in {"honest", "always passes", "refuses"} else 4
+        until = world.now + ejections * (330.0 + HELD_SECONDS) + 2 * LONGEST_CALL + 20
+        world.live(until, gap=2.0, meddled=False)
+        assert CLOSED is world.look().state
+        assert not world.told or world.told[-1].cause is None
 
 
 def test_the_lives_have_free_probes_of_every_kind() -> None:
@@ -336,36 +338,38 @@ def test_the_lives_have_free_probes_of_every_kind() -> None:
         assert (honesty in {"always passes", "refuses"}) is (made["failed"] == 0)
 
 
-@pytest.mark.parametrize("seed", range(100))
-def test_no_caller_meets_a_dead_deployment_but_after_three_free_probes(seed: int) -> None:
+@by_tier(fast=10, slow=90)
+def test_no_caller_meets_a_dead_deployment_but_after_three_free_probes(seeds: Iterator[int]) -> None:
     """In an hour of 2 calls a second 5 reach it, and then one for every three free probes that failed."""
-    world = World(seed, honesty="honest")
-    world.phases = [Phase(0.0, "dead")]
-    reached = 0
-    while world.now < 3600:
-        world.now += 0.25
-        world.look_who_is_due()
-        call = world.health.begin() if world.now % 0.5 == 0 else None
-        if call is not None:
-            reached += 1
-            call.failed(ProviderFailed("dead"))
-            world.failed_free = 0
-    # Ejections last 30, 60, 90 ... 300 s: the fourth real one ends after some 300 s, the others take 1200 s and more.
-    assert 5 + 1 <= reached <= 5 + 4
-    assert 3 * (reached - 5) <= world.free["failed"] <= 3 * (reached - 5) + 3
+    for seed in seeds:
+        world = World(seed, honesty="honest")
+        world.phases = [Phase(0.0, "dead")]
+        reached = 0
+        while world.now < 3600:
+            world.now += 0.25
+            world.look_who_is_due()
+            call = world.health.begin() if world.now % 0.5 == 0 else None
+            if call is not None:
+                reached += 1
+                call.failed(ProviderFailed("dead"))
+                world.failed_free = 0
+        # Ejections last 30, 60, 90 ... 300 s: the fourth real one ends after some 300 s, the others take 1200 or more.
+        assert 5 + 1 <= reached <= 5 + 4
+        assert 3 * (reached - 5) <= world.free["failed"] <= 3 * (reached - 5) + 3
 
 
-@pytest.mark.parametrize("seed", range(100))
-def test_a_dead_deployment_gets_five_calls_and_then_probes(seed: int) -> None:
+@by_tier(fast=10, slow=90)
+def test_a_dead_deployment_gets_five_calls_and_then_probes(seeds: Iterator[int]) -> None:
     """In ten minutes of 2 calls a second at most 5 + 1 for each ejection reach it, and nobody waits for it."""
-    world = World(seed)
-    world.phases = [Phase(0.0, "dead")]
-    reached = 0
-    for _ in range(1200):
-        world.now += 0.5
-        call = world.health.begin()
-        if call is not None:
-            reached += 1
-            call.failed(ProviderFailed("dead"))
-    # 30 + 60 + 90 + 120 + 150 s are 450 s, and the sixth ejection lasts beyond the ten minutes.
-    assert 5 + 5 == reached
+    for seed in seeds:
+        world = World(seed)
+        world.phases = [Phase(0.0, "dead")]
+        reached = 0
+        for _ in range(1200):
+            world.now += 0.5
+            call = world.health.begin()
+            if call is not None:
+                reached += 1
+                call.failed(ProviderFailed("dead"))
+        # 30 + 60 + 90 + 120 + 150 s are 450 s, and the sixth ejection lasts beyond the ten minutes.
+        assert 5 + 5 == reached
