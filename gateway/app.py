@@ -379,7 +379,7 @@ def _supplies(settings: Settings, *, tls: ssl.SSLContext, workers: Workers, cloc
     stack = AsyncExitStack()
     upstream = HttpUpstream(clock, tls=tls)
     stack.push_async_callback(upstream.close)
-    fetcher = GuardedFetcher(clock, allow=settings.fetch.allow, tls=tls)
+    fetcher = GuardedFetcher(clock, allow=settings.fetch.allow, max_redirects=settings.fetch.max_redirects, tls=tls)
     stack.push_async_callback(fetcher.close)
     sockets = guarded_socket_factory(parse_allowed(settings.fetch.allow))
     guarded = HttpUpstream(clock, socket_factory=sockets, tls=tls)

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from providers.address import Address
 from providers.contract import Clock, Deadline, Fetched, FetchFailed, FetchForbidden, FetchTooLarge
 from providers.guard import (
     AddressForbidden,
-    SafeUrl,
     check_url,
     follow,
     guarded_socket_factory,
@@ -57,7 +57,7 @@ class GuardedFetcher:
         clock: Clock,
         *,
         allow: Iterable[str] = (),
-        max_redirects: int = 3,
+        max_redirects: int = 10,
         connect_seconds: float = 5.0,
         min_bytes_per_second: int = 1024,
         grace_seconds: float = 5.0,
@@ -115,30 +115,39 @@ class GuardedFetcher:
         """Close every connection."""
         await self._wire.close()
 
-    async def _bring(self, url: SafeUrl, max_bytes: int) -> Fetched:
-        for _ in range(self._max_redirects + 1):
-            answer = await self._ask(url)
-            if answer.status not in _REDIRECTS:
-                return await self._receive(url, answer, max_bytes)
-            await answer.close()
-            location = answer.headers.get("location")
-            if not location:
-                raise FetchFailed(f"{without_query(url.text)} redirects to nowhere", status=answer.status)
-            url = follow(url, _as_text(location), self._allow)
-        raise FetchFailed(f"{without_query(url.text)} lies behind more than {self._max_redirects} redirects")
+    async def _bring(self, address: Address, max_bytes: int) -> Fetched:
+        for hop in range(self._max_redirects + 1):
+            try:
+                answer = await self._ask(address)
+                if answer.status not in _REDIRECTS:
+                    return await self._receive(address, answer, max_bytes)
+                address = await self._followed(address, answer)
+            except (FetchFailed, FetchForbidden) as error:
+                raise _at_hop(error, hop) from error.__cause__
+        raise FetchFailed(
+            f"{without_query(address.text)} lies behind more than {self._max_redirects} redirects; "
+            "use the address that they lead to"
+        )
 
-    async def _ask(self, url: SafeUrl) -> Answer:
+    async def _followed(self, address: Address, answer: Answer) -> Address:
+        await answer.close()
+        location = answer.headers.get("location")
+        if not location:
+            raise FetchFailed(f"{without_query(address.text)} redirects to nowhere", status=answer.status)
+        return follow(address, location.encode("latin-1"), self._allow)
+
+    async def _ask(self, address: Address) -> Answer:
         try:
-            return await self._wire.ask("GET", url.text, headers={}, content=None, passage=Passage())
+            return await self._wire.ask("GET", address, headers={}, content=None, passage=Passage())
         except WireError as error:
             if (refused := _refusal(error)) is not None:
                 raise FetchForbidden(
-                    f"{without_query(url.text)} is not fetched from: {refused.reason}; use a public address"
+                    f"{without_query(address.text)} is not fetched from: {refused.reason}; use a public address"
                 ) from error
-            raise FetchFailed(f"{without_query(url.text)} was not brought: {error}") from error
+            raise FetchFailed(f"{without_query(address.text)} was not brought: {error}") from error
 
-    async def _receive(self, url: SafeUrl, answer: Answer, max_bytes: int) -> Fetched:
-        shown = without_query(url.text)
+    async def _receive(self, address: Address, answer: Answer, max_bytes: int) -> Fetched:
+        shown = without_query(address.text)
         if answer.status != 200:
             await answer.close()
             raise FetchFailed(f"{shown} answered {answer.status}", status=answer.status)
@@ -206,9 +215,9 @@ def _refusal(error: BaseException | None) -> AddressForbidden | None:
     return None
 
 
-def _as_text(location: str) -> str:
-    """Return a Location header as its server meant it: servers send UTF-8 where HTTP has Latin-1."""
-    try:
-        return location.encode("latin-1").decode("utf-8")
-    except UnicodeDecodeError:
-        return location
+def _at_hop(error: FetchFailed | FetchForbidden, hop: int) -> FetchFailed | FetchForbidden:
+    """Say after how many redirects a fetch has ended, where there were any."""
+    if hop == 0:
+        return error
+    message = f"{error} (after {hop} {'redirect' if hop == 1 else 'redirects'})"
+    return FetchForbidden(message) if isinstance(error, FetchForbidden) else FetchFailed(message, status=error.status)

@@ -6,7 +6,8 @@ some clouds' metadata services global (measured on Python 3.11.7), and `is_priva
 
 Why at the socket: a name may have one address when it is checked and another when it is used, and a literal never
 reaches a resolver. `guarded_socket_factory` sees every address that is connected to, whatever it was spelled as;
-`check_url` before it only refuses early what is not worth a connection, and what a log or a parser could misread.
+`check_url` before it only refuses early what is not worth a connection. What it judges is what is connected to and
+sent: `providers.address` takes an address apart once, for both.
 
 Source: IANA special-purpose address registries for IPv4 and IPv6, and the providers' pages about their metadata
 services, read 2026-11.
@@ -18,10 +19,9 @@ import errno
 import ipaddress
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urljoin, urlsplit
 
+from providers.address import Address, NoAddress, join_address, parse_address
 from providers.contract import FetchForbidden
 
 AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
@@ -169,17 +169,6 @@ class AddressForbidden(OSError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class SafeUrl:
-    """A URL of a scheme, a port and a spelling that may be fetched; its host has still to pass the socket."""
-
-    text: str
-    """As given, without the fragment."""
-    scheme: str
-    host: str
-    port: int
-
-
 def forbidden(address: str) -> str | None:
     """Return why nobody may send us to this IP address, or None when it is an ordinary public one."""
     if "%" in address:
@@ -234,9 +223,9 @@ def guarded_socket_factory(allow: frozenset[Endpoint]) -> SocketFactory:
     return guarded
 
 
-def check_url(url: str, allow: frozenset[Endpoint] = frozenset()) -> SafeUrl:
+def check_url(url: str, allow: frozenset[Endpoint] = frozenset()) -> Address:
     """
-    Return the URL taken apart, when its scheme, port and spelling may be fetched.
+    Return the address taken apart, when its scheme, port and spelling may be fetched; its host has to pass the socket.
 
     Args:
         url: absolute.
@@ -245,43 +234,41 @@ def check_url(url: str, allow: frozenset[Endpoint] = frozenset()) -> SafeUrl:
     Raises:
         FetchForbidden: naming what to change.
     """
-    _check_characters(url)
+    _check_length(url)
     try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise FetchForbidden("the address is not a URL: check its host and port") from error
-    if parts.scheme not in {"http", "https"}:
-        raise FetchForbidden(f"addresses of the scheme {parts.scheme[:20]!r} are not fetched: use https or http")
-    host = parts.hostname
-    if not host:
-        raise FetchForbidden("the address names no host")
-    if "@" in parts.netloc:
-        raise FetchForbidden("the address holds a user name or password: leave out what stands before the @")
-    if "%" in parts.netloc:
-        raise FetchForbidden("the address has a percent sign in its host: write the host out")
-    if port is None:
-        port = 443 if parts.scheme == "https" else 80
-    if (host, port) not in allow and (reason := forbidden_port(port)):
-        raise FetchForbidden(f"addresses with the port {port} are not fetched: {reason}")
-    return SafeUrl(text=url.partition("#")[0], scheme=parts.scheme, host=host, port=port)
+        address = parse_address(url)
+    except NoAddress as error:
+        raise FetchForbidden(f"the address cannot be fetched: {error}") from None
+    return _checked(address, allow)
 
 
-def follow(current: SafeUrl, location: str, allow: frozenset[Endpoint] = frozenset()) -> SafeUrl:
+def follow(current: Address, location: bytes, allow: frozenset[Endpoint] = frozenset()) -> Address:
     """
     Return where a redirect leads, checked like a first address.
+
+    Args:
+        current: where it came from.
+        location: the header's value. Blanks and what is not ASCII are escaped, byte by byte.
+        allow: as for `check_url`.
 
     Raises:
         FetchForbidden: it leads to what `check_url` refuses, or from https to http.
     """
-    _check_characters(location)  # joining would strip what this refuses
+    _check_length(location)
     try:
-        target = check_url(urljoin(current.text, location), allow)
-    except ValueError as error:
-        raise FetchForbidden("the address redirects to what is not a URL") from error
+        target = join_address(current, _as_text(location))
+    except NoAddress as error:
+        raise FetchForbidden(f"the address that it redirects to cannot be fetched: {error}") from None
     if current.scheme == "https" and target.scheme == "http":
-        raise FetchForbidden("the address redirects from https to http: use the address it leads to over https")
-    return target
+        raise FetchForbidden("it redirects from https to http: use the address that it leads to, over https")
+    return _checked(target, allow)
+
+
+def _checked(address: Address, allow: frozenset[Endpoint]) -> Address:
+    reason = forbidden_port(address.port)
+    if reason is not None and (address.host, address.port) not in allow:
+        raise FetchForbidden(f"addresses with the port {address.port} are not fetched: {reason}")
+    return address
 
 
 def without_query(url: str) -> str:
@@ -293,11 +280,17 @@ def without_query(url: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in shown[:200])
 
 
-def _check_characters(url: str) -> None:
+def _check_length(url: str | bytes) -> None:
     if len(url) > MAX_URL_CHARACTERS:
         raise FetchForbidden(f"the address has {len(url)} characters: at most {MAX_URL_CHARACTERS} are fetched")
-    if any(character.isspace() or not character.isprintable() or character == "\\" for character in url):
-        raise FetchForbidden("the address holds white space, a control character or a backslash: percent-encode it")
+
+
+def _as_text(location: bytes) -> str:
+    """Return a Location header as its server meant it: UTF-8, or else bytes of a path in whatever encoding it has."""
+    try:
+        return location.decode()
+    except UnicodeDecodeError:
+        return "".join(chr(byte) if byte < 0x80 else f"%{byte:02X}" for byte in location)
 
 
 def _allowed(entry: str) -> Endpoint:

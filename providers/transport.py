@@ -10,6 +10,9 @@ Why nothing is decided by the class of an error: over this transport a connectio
 had left comes out as `httpx.ConnectTimeout`, and an answer that is no HTTP as no httpx error at all. What decides
 whether a request may have left is whether its connector had handed over a connection; that is noted in a `Passage`.
 
+Why an own class of request: httpx and aiohttp both write an address anew (`%26` becomes `&`), and a presigned one is
+then refused. httpx is told the origin alone, and aiohttp is handed the target as `providers.address` cut it out.
+
 Why only requests of idempotent methods are ever sent twice: aiohttp repeats GET, HEAD, OPTIONS, TRACE, PUT and DELETE
 once when the connection breaks before an answer (RFC 9110 section 9.2.2), and never POST.
 """
@@ -22,6 +25,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -32,7 +36,9 @@ from aiohttp.client_reqrep import ClientRequest, ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from httpx_aiohttp import AiohttpTransport
+from yarl import URL
 
+from providers.address import Address, NoAddress, parse_address
 from providers.contract import (
     Clock,
     Deadline,
@@ -52,7 +58,7 @@ _IN_VAIN_TOGETHER, _IN_VAIN_SECONDS = 5, 2.0
 _LOOK_SECONDS = 0.25
 #: Between two waits that are given up since others were in vain.
 _GIVE_UP_SECONDS = 0.004
-_WIRE_FAULTS = (httpx.TransportError, httpx.InvalidURL, aiohttp.ClientError, OSError)
+_WIRE_FAULTS = (httpx.TransportError, aiohttp.ClientError, OSError)
 
 #: What broke, the more special first.
 _WORDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
@@ -64,10 +70,6 @@ _WORDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = 
     (aiohttp.ServerDisconnectedError, "the connection was closed before an answer"),
     (aiohttp.ClientPayloadError, "the connection was closed in the middle of the answer"),
     (aiohttp.ClientResponseError, "the answer is not HTTP"),
-    (
-        (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, httpx.InvalidURL),
-        "the address is not a URL of http or https",
-    ),
     (Exception, "the connection broke ({system})"),
 )
 
@@ -82,7 +84,16 @@ class Passage:
         self.connected = False
 
 
-_passage: ContextVar[Passage] = ContextVar("passage")
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """What aiohttp's own classes have to know of the request that is under way, and cannot be told otherwise."""
+
+    passage: Passage
+    url: URL
+    """Where the request goes, spelt as it leaves."""
+
+
+_exchange: ContextVar[_Exchange] = ContextVar("exchange")
 
 
 class WireError(Exception):
@@ -205,7 +216,7 @@ class Wire:
         )
 
     async def ask(
-        self, method: str, url: httpx.URL | str, *, headers: Mapping[str, str], content: bytes | None, passage: Passage
+        self, method: str, address: Address, *, headers: Mapping[str, str], content: bytes | None, passage: Passage
     ) -> Answer:
         """
         Send one request and return the head of its answer.
@@ -213,22 +224,20 @@ class Wire:
         Raises:
             WireError: none came; *passage* says whether the request may have left.
         """
-        token = _passage.set(passage)
+        token = _exchange.set(_Exchange(passage, _as_spelt(address)))
         try:
-            request = self._request(method, url, headers, content)
+            request = self._request(method, _origin(address.scheme, address.host, address.port), headers, content)
             return Answer(await self._transport.handle_async_request(request))
         except _WIRE_FAULTS as error:
             raise WireError(_why(error)) from error
         finally:
-            _passage.reset(token)
+            _exchange.reset(token)
 
     async def close(self) -> None:
         """Close every connection."""
         await self._transport.aclose()
 
-    def _request(
-        self, method: str, url: httpx.URL | str, headers: Mapping[str, str], content: bytes | None
-    ) -> httpx.Request:
+    def _request(self, method: str, url: httpx.URL, headers: Mapping[str, str], content: bytes | None) -> httpx.Request:
         sent = {"accept": "*/*", "user-agent": "maskgate"}
         for name, value in headers.items():
             if not (value.isascii() and value.isprintable()):
@@ -274,7 +283,7 @@ class HttpUpstream:
             socket_factory=socket_factory,
             tls=tls,
         )
-        self._parsed = lru_cache(maxsize=512)(httpx.URL)
+        self._parsed = lru_cache(maxsize=512)(parse_address)
 
     async def send(
         self,
@@ -317,11 +326,11 @@ class HttpUpstream:
         """Close every connection."""
         await self._wire.close()
 
-    def _parse(self, url: str) -> httpx.URL:
+    def _parse(self, url: str) -> Address:
         try:
             return self._parsed(url)
-        except httpx.InvalidURL as error:
-            raise WireError("the endpoint is not a URL") from error
+        except NoAddress as error:
+            raise WireError(f"the address is not a URL of http or https: {error}") from error
 
     def _lost(self, passage: Passage, what: str, started: float) -> ProviderError:
         seconds = self._clock() - started
@@ -372,7 +381,7 @@ class _Connector(aiohttp.TCPConnector):
         finally:
             del waits[wait]
         self._given[address] = loop.time()
-        _passage.get().connected = True
+        _exchange.get().passage.connected = True
         return connection
 
     def _look(self, address: ConnectionKey, waits: dict[asyncio.Timeout, float]) -> None:
@@ -395,6 +404,13 @@ def _give_up(waits: Iterable[asyncio.Timeout]) -> None:
     now = asyncio.get_running_loop().time()
     for place, wait in enumerate(waits, start=1):
         wait.reschedule(now + place * _GIVE_UP_SECONDS)
+
+
+class _Request(ClientRequest):
+    """A request for the address as it is spelt, which the session has written anew on its way here."""
+
+    def __init__(self, method: str, url: URL, **options: Any) -> None:  # noqa: ARG002 - aiohttp's parameter
+        super().__init__(method, _exchange.get().url, **options)
 
 
 class _Pieces(httpx.AsyncByteStream):
@@ -424,7 +440,19 @@ def _session(
         timeout=aiohttp.ClientTimeout(total=None),
         trust_env=False,
         auto_decompress=False,
+        request_class=_Request,
     )
+
+
+@lru_cache(maxsize=512)
+def _origin(scheme: str, host: str, port: int) -> httpx.URL:
+    """Return what httpx is told of an address: enough for its Host header."""
+    return httpx.URL(scheme=scheme, host=host, port=port)
+
+
+def _as_spelt(address: Address) -> URL:
+    """Return what aiohttp connects to and sends: the whole target as a path, since yarl would drop a lone `?`."""
+    return URL.build(scheme=address.scheme, authority=address.authority, path=address.target, encoded=True)
 
 
 def _why(error: Exception) -> str:

@@ -30,6 +30,8 @@ class FetchSettings(Section):
     """`ip:port` addresses that are fetched from although they are private."""
     max_bytes: Annotated[int, Field(ge=1024, le=2**30)] = 32 * 2**20
     seconds: Annotated[float, Field(gt=0, le=300)] = 10.0
+    max_redirects: Annotated[int, Field(ge=0, le=50)] = 10
+    """How many are followed, each checked like a first address."""
 
     @field_validator("allow")
     @classmethod

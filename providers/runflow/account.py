@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
 
+from providers.address import DEFAULT_PORTS, NoAddress, parse_address
 from providers.contract import Deployment
 from providers.runflow.catalogue import CURRENT_GENERATION, DEFAULT_ASSET_HOSTS, DEFAULT_POLL_SECONDS, FLAT_PATHS
 from providers.runflow.wire import segment_of_path
@@ -68,19 +68,13 @@ def may_upload_to(url: str, account: Account) -> bool:
     endpoint's own origin, or on a host that `asset_hosts` names, there over https on the usual port alone.
     """
     try:
-        target, home = urlsplit(url), urlsplit(account.base)
-        if _origin(target) == _origin(home):
-            return target.username is None
-        default_port = target.port in {None, 443}
-    except ValueError:
+        target, home = parse_address(url), parse_address(account.base)
+    except NoAddress:
         return False
-    host = (target.hostname or "").rstrip(".")
+    if (target.scheme, target.host, target.port) == (home.scheme, home.host, home.port):
+        return True
+    host = target.host.rstrip(".")
     known = any(
         host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern for pattern in account.asset_hosts
     )
-    return known and target.scheme == "https" and default_port and target.username is None
-
-
-def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
-    """Return scheme, host and port."""
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return known and target.scheme == "https" and target.port == DEFAULT_PORTS["https"]

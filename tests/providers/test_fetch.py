@@ -347,7 +347,7 @@ async def test_redirects_are_followed_by_hand(status: str, form: str) -> None:
 
 
 async def test_the_number_of_redirects_is_bounded() -> None:
-    """A file behind three is brought, and one behind a fourth is not asked for."""
+    """A file behind ten is brought, and one behind an eleventh is not asked for."""
 
     def make(server: Server) -> Script:
         async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -358,11 +358,66 @@ async def test_the_number_of_redirects_is_bounded() -> None:
         return script
 
     async with serving(make) as (server, url), fetching(url) as fetcher:
-        assert (await fetch(fetcher, url + "/3")).data == PNG
+        assert (await fetch(fetcher, url + "/10")).data == PNG
         server.requests.clear()
-        with pytest.raises(FetchFailed, match="more than 3 redirects"):
-            await fetch(fetcher, url + "/4")
-    assert len(server.requests) == 4
+        with pytest.raises(FetchFailed, match="more than 10 redirects"):
+            await fetch(fetcher, url + "/11")
+    assert len(server.requests) == 11
+
+
+#: A path and query, and what has to stand in the request line; None: the very same.
+SPELLINGS: list[tuple[str, str | None]] = [
+    ("/512_vc%26p.jpg?X-Amz-Credential=a%40b%2Fauto&X-Amz-Date=1", None),
+    ("/a%2fb%3Fc%23d%25.png?x=%c3%a9&y=+%20+&z", None),
+    ("/%7Euser/%41%2E%2E/a;v=1,2/(b)'!*$&+=:@c?d=/e?f[]=g|h^i`{j}\"<k>", None),
+    ("/a//b/../c/./d.png?", None),
+    ("/100%.png?%zz=%", None),
+    ("/back\\slash", None),
+    ("?only=query", "/?only=query"),
+    ("", "/"),
+    ("/my pic\t.png?q=a b", "/my%20pic%09.png?q=a%20b"),
+    ("/größe.png?ü=✓", "/gr%C3%B6%C3%9Fe.png?%C3%BC=%E2%9C%93"),
+    ("/evil\r\nX-Evil: 1", "/evil%0D%0AX-Evil:%201"),
+]
+
+
+@pytest.mark.parametrize(("spelt", "sent"), SPELLINGS)
+@pytest.mark.parametrize("by", ["address", "absolute redirect", "path redirect"])
+async def test_an_address_leaves_as_it_was_given(by: str, spelt: str, sent: str | None) -> None:
+    """Presigned addresses are compared byte by byte; only what no request line can carry is escaped."""
+
+    def make(server: Server) -> Script:
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await server.read_request(reader)
+            location = url + spelt if by == "absolute redirect" else spelt
+            writer.write(b"HTTP/1.1 302 F\r\nContent-Length: 0\r\nLocation: " + location.encode() + b"\r\n\r\n")
+            await server.read_request(reader)
+            writer.write(whole(PNG))
+
+        return script
+
+    direct = by == "address"
+    if not direct and ("\r" in spelt or (by == "path redirect" and not spelt.startswith("/"))):
+        return  # no header could say so
+    async with serving(answering(whole(PNG)) if direct else make) as (server, url), fetching(url) as fetcher:
+        assert (await fetch(fetcher, url + spelt if direct else url + "/from?here=1")).data == PNG
+    assert server.requests[-1].split(b" HTTP/1.1\r\n")[0].decode() == f"GET {spelt if sent is None else sent}"
+
+
+async def test_a_refusal_says_after_how_many_redirects_it_came() -> None:
+    """And what stands in the way there."""
+
+    def make(server: Server) -> Script:
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while True:
+                first = b"GET /a " in await server.read_request(reader)
+                writer.write(whole(b"", "302 F", "Location: /b" if first else "Location: http://10.0.0.1/"))
+
+        return script
+
+    async with serving(make) as (_, url), fetching(url) as fetcher:
+        with pytest.raises(FetchForbidden, match=r"10\.0\.0\.1/ is not fetched from: private.*after 2 redirects"):
+            await fetch(fetcher, url + "/a")
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "500 Oops", "206 Partial", "201 Made", "302 To Nowhere"])

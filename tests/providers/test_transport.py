@@ -246,6 +246,14 @@ async def test_an_endpoint_that_is_no_url_is_unreachable(upstream: HttpUpstream,
         await send(upstream, url)
 
 
+async def test_an_upload_address_leaves_as_it_was_given(upstream: HttpUpstream) -> None:
+    """Its signature covers every byte of it."""
+    target = "/bucket/512_vc%26p%2f.jpg?X-Amz-Credential=a%40b%2Fauto&x-id=Put%4fbject&lone"
+    async with serving(answering(whole())) as (server, url):
+        await send(upstream, url + target, method="PUT")
+    assert server.requests[0].startswith(f"PUT {target} HTTP/1.1\r\n".encode())
+
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 

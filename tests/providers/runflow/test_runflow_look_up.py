@@ -37,7 +37,7 @@ async def test_by_reference(scene: Scene, runs: list[dict[str, Any]], found: Fou
     scene.fake.listed = runs
     assert found == await scene.look_up()
     [(_, path, headers, _)] = scene.fake.requests
-    assert f"/v1/runs?q=client_ref.EQ:'{ATTEMPT}'&limit=10" == path
+    assert f"/v1/runs?q=client_ref.EQ%3A%27{ATTEMPT}%27&limit=10" == path
     assert headers["authorization"].startswith("Bearer ")
 
 
