@@ -1,5 +1,5 @@
 """
-Addresses (URLs of http and https), taken apart once: what is judged, what is connected to and what is sent are the same.
+Addresses (URLs of http and https), taken apart once: what is judged, connected to and sent is the same.
 
 Why by hand: a presigned address is signed as it is spelt, and strict stores compare it byte by byte, while the URL
 classes of HTTP clients write escapes anew (`%26` becomes `&`, `%2f` becomes `%2F`). And two parsers that disagree about

@@ -155,7 +155,7 @@ class GuardedFetcher:
             data = await self._read_in_time(answer, max_bytes)
         except AnswerUnwanted as error:
             if error.too_large:
-                raise FetchTooLarge(f"{shown} is larger than {max_bytes} bytes") from error
+                raise FetchTooLarge(f"{shown} is larger than {max_bytes} bytes: {error}") from error
             raise FetchFailed(f"{shown} was not brought: {error}", status=error.status) from error
         except WireError as error:
             raise FetchFailed(f"{shown} was not brought: {error}", status=answer.status) from error

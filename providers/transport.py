@@ -41,12 +41,16 @@ from yarl import URL
 from providers.address import Address, NoAddress, parse_address
 from providers.contract import (
     Clock,
+    CompressedBody,
     Deadline,
+    InflatesTooFar,
     ProviderError,
     ProviderFailed,
     ProviderUnanswered,
     ProviderUnreachable,
     Reply,
+    is_gzip,
+    undo,
 )
 from providers.guard import SocketFactory, without_query
 
@@ -101,7 +105,7 @@ class WireError(Exception):
 
 
 class AnswerUnwanted(Exception):
-    """An answer that was not read: too large, or compressed although nobody asked for that."""
+    """An answer that was not read: too large, or compressed in a way that is not read."""
 
     def __init__(self, message: str, *, status: int, too_large: bool) -> None:
         """Say what is wrong with it."""
@@ -128,38 +132,48 @@ class Answer:
         """
         Return the whole body, and let go of the connection: for the next request, or for good when it was not whole.
 
+        What is compressed although nobody asked for that is inflated; see `contract.undo`.
+
         Args:
-            max_bytes: the most that is read.
+            max_bytes: the most that is read, and that may come of it.
             heard: told after each piece how many bytes there are by now.
 
         Raises:
-            AnswerUnwanted: it is compressed or larger than *max_bytes*.
+            AnswerUnwanted: it is larger than *max_bytes*, or compressed in a way that is not read.
             WireError: it broke off.
         """
         try:
-            self._refuse_by_head(max_bytes)
-            return await self._read_pieces(max_bytes, heard)
+            length = self.headers.get("content-length", "")
+            if length.isdecimal() and int(length) > max_bytes:
+                raise self._too_large(max_bytes)
+            body = await self._read_pieces(max_bytes, heard)
         except _WIRE_FAULTS as error:
             raise WireError(_why(error)) from error
         finally:
             await self.close()
+        if "content-encoding" in self.headers or is_gzip(body):
+            return await self._inflated(body, max_bytes)
+        return body
 
     async def close(self) -> None:
         """Let go of the connection, and stop sending what an early answer has made needless."""
         with suppress(*_WIRE_FAULTS):  # what broke while it was read may break the same way here
             await self._response.aclose()
 
-    def _refuse_by_head(self, max_bytes: int) -> None:
-        encoding = self.headers.get("content-encoding", "").strip().lower()
-        if encoding not in {"", "identity"}:
-            raise AnswerUnwanted(
-                f"the answer is compressed ({encoding[:40]}) although it was asked for as it is",
-                status=self.status,
-                too_large=False,
-            )
-        length = self.headers.get("content-length", "")
-        if length.isdecimal() and int(length) > max_bytes:
-            raise self._too_large(max_bytes)
+    async def _inflated(self, body: bytes, max_bytes: int) -> bytes:
+        steps = undo(body, self.headers.get("content-encoding", ""), most_bytes=max_bytes)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                inflated: bytes = done.value
+                return inflated
+            except (CompressedBody, InflatesTooFar) as error:
+                too_large = isinstance(error, InflatesTooFar)
+                raise AnswerUnwanted(
+                    f"the answer cannot be read: {error}", status=self.status, too_large=too_large
+                ) from error
+            await asyncio.sleep(0)
 
     async def _read_pieces(self, max_bytes: int, heard: Callable[[int], None] | None) -> bytes:
         pieces: list[bytes] = []

@@ -116,7 +116,7 @@ async def _fetch(url: str, *, fetcher: Fetcher, limits: PictureLimits, deadline:
             f"{error}. Give an http or https address on the public internet, or send the bytes"
         ) from error
     except FetchTooLarge as error:
-        raise ImageTooLarge(f"the file behind image.url has more than {limits.max_bytes} bytes") from error
+        raise ImageTooLarge(f"the file behind image.url has more than {limits.max_bytes} bytes: {error}") from error
     except FetchFailed as error:
         raise ImageUnreachable(f"no picture came from image.url: {error}") from error
 

@@ -30,6 +30,15 @@ from providers.contract.finding import (
 from providers.contract.free_probe import (
     FreeProbe,
 )
+from providers.contract.inflating import (
+    CompressedBody,
+    InflatesTooFar,
+    codings,
+    completed,
+    inflate,
+    is_gzip,
+    undo,
+)
 from providers.contract.mask import (
     Bitmap,
     Mask,
@@ -90,6 +99,7 @@ __all__ = [
     "Box",
     "Capabilities",
     "Clock",
+    "CompressedBody",
     "Deadline",
     "Deployment",
     "ExemplarBox",
@@ -103,6 +113,7 @@ __all__ = [
     "Fetcher",
     "Found",
     "FreeProbe",
+    "InflatesTooFar",
     "Instance",
     "Limits",
     "ListPrice",
@@ -138,4 +149,9 @@ __all__ = [
     "Usage",
     "Workers",
     "WorkersBusy",
+    "codings",
+    "completed",
+    "inflate",
+    "is_gzip",
+    "undo",
 ]

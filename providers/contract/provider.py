@@ -189,7 +189,7 @@ class Upstream(Protocol):
         Raises:
             ProviderUnreachable: nothing of the request left.
             ProviderUnanswered: it left (or may have) and no whole answer came until *deadline*.
-            ProviderFailed: the answer is larger than *max_bytes*, or compressed although nobody asked for that;
+            ProviderFailed: the answer is larger than *max_bytes*, or compressed in a way that is not read;
                 `may_have_charged` is set, since the upstream did answer.
         """
         ...

@@ -430,6 +430,26 @@ async def test_an_error_status_is_a_failure_that_says_so(status: str) -> None:
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("label", ["aws-chunked", "utf-8", "binary", "none", "gzip", "br", "aws-chunked, gzip", ""])
+@pytest.mark.parametrize("packed", [False, True])
+async def test_the_bytes_of_a_file_decide_whether_it_is_compressed(label: str, *, packed: bool) -> None:
+    """Stores keep labels that say nothing of the bytes, and compress what nobody asked to have compressed."""
+    answer = whole(gzip.compress(PNG) if packed else PNG, "200 OK", f"Content-Encoding: {label}")
+    async with serving(answering(answer)) as (_, url), fetching(url) as fetcher:
+        if packed and label == "br":
+            with pytest.raises(FetchFailed, match="compressed"):
+                await fetch(fetcher, url)
+        else:
+            assert (await fetch(fetcher, url)).data == PNG
+
+
+async def test_a_file_that_inflates_too_far_is_too_large() -> None:
+    """A few bytes of gzip may stand for very many."""
+    async with serving(answering(whole(gzip.compress(bytes(1_001))))) as (_, url), fetching(url) as fetcher:
+        with pytest.raises(FetchTooLarge, match="more than 1000 bytes"):
+            await fetch(fetcher, url, max_bytes=1000)
+
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -442,7 +462,10 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         pytest.param(answering(HEAD, b"abc", then="fin"), "middle", id="short of its length"),
         pytest.param(answering(b"220 smtp.example ESMTP\r\n", then="fin"), "not HTTP", id="not HTTP"),
         pytest.param(answering(then="wait"), "deadline", id="silence"),
-        pytest.param(answering(whole(gzip.compress(PNG), "200 OK", "Content-Encoding: gzip")), "compressed", id="gzip"),
+        pytest.param(
+            answering(whole(b"\x0b\x05", "200 OK", "Content-Encoding: br")), r"compressed \(br\)", id="brotli"
+        ),
+        pytest.param(answering(whole(gzip.compress(PNG)[:-9])), r"compressed \(gzip\) and cut off", id="half a gzip"),
     ],
 )
 async def test_a_file_that_does_not_come_whole_is_a_failure(script: Callable[[Server], Script], says: str) -> None:
