@@ -4,6 +4,11 @@ What can go wrong on our side, in our callers' words.
     GatewayError               .code, .field, .retry_after_seconds, .attempts
       + InvalidRequest           a field is missing, unknown or out of range
       |   + MalformedBody          the body is not JSON, or not what its Content-Type says
+      + RequestTooLarge          more bytes or values than a request may have
+      + RequestTimeout           head or body came too slowly
+      + HeadersTooLarge          more bytes or lines before the body than we read
+      + TargetTooLong            an address of more bytes than we read
+      + NotImplementedHere       a method or a transfer coding that this server does not know
       + UnsupportedContentType   the request's Content-Type is not one we read
       + InvalidImage             not a picture, cut off, or too small to hold anything
       + ImageTooLarge            more bytes or pixels than we take
@@ -81,6 +86,36 @@ class InvalidRequest(GatewayError):
 
 class MalformedBody(InvalidRequest):
     """The body is not JSON, or not what its Content-Type says."""
+
+
+class RequestTooLarge(GatewayError):
+    """More bytes or values than a request may have."""
+
+    code = "request_too_large"
+
+
+class RequestTimeout(GatewayError):
+    """The head or the body came too slowly."""
+
+    code = "request_timeout"
+
+
+class HeadersTooLarge(GatewayError):
+    """More bytes or lines before the body than we read."""
+
+    code = "headers_too_large"
+
+
+class TargetTooLong(GatewayError):
+    """An address of more bytes than we read."""
+
+    code = "uri_too_long"
+
+
+class NotImplementedHere(GatewayError):
+    """A method or a transfer coding that this server does not know."""
+
+    code = "not_implemented"
 
 
 class UnsupportedContentType(GatewayError):

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
+from gateway.api.bodies import read_chunks
 from gateway.api.documents import REFERENCE, describe
 from gateway.api.reading import B, parse_json
 from gateway.api.routes import caller_of
 from gateway.intake.body import Body
-from gateway.problems import MalformedBody, UnsupportedContentType
+from gateway.problems import UnsupportedContentType
 from gateway.request import Caller, Scope
 
 #: What an administrator asks for is a handful of short fields.
@@ -70,19 +71,16 @@ async def read_body(request: Request, model: type[B], *, optional: bool = False)
 
     Raises:
         UnsupportedContentType: it says that it is something else.
-        MalformedBody: too long, cut off, or not JSON.
+        RequestTooLarge: more than 64 kB.
+        MalformedBody: cut off, or not JSON.
         InvalidRequest: naming the first field at fault, and how many more there are.
     """
-    raw = bytearray()
-    try:
-        async for chunk in request.stream():
-            raw += chunk
-            if len(raw) > MOST_BYTES:
-                raise MalformedBody(f"the body has more than {MOST_BYTES} bytes")
-    except ClientDisconnect:
-        raise MalformedBody("the body ended early") from None
+    chunks, _ = await read_chunks(
+        request, most=MOST_BYTES, remedy="An administrator asks for a handful of short fields."
+    )
+    raw = b"".join(chunks)
     if not raw and optional:
         return parse_json(model, b"{}")
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedContentType("send application/json", field="Content-Type")
-    return parse_json(model, bytes(raw))
+    return parse_json(model, raw)

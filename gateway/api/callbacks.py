@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import orjson
 from fastapi import APIRouter
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.api.bodies import read_chunks
 from gateway.api.routes import PlainRoute, house_of
 from gateway.problems import MalformedBody, NotFound, Unauthenticated
 from providers.contract import Notice, Notified
@@ -40,24 +41,12 @@ async def take_callback(request: Request) -> Response:
     provider = services.providers[offer.deployment.provider]
     if not isinstance(provider, Notified):
         raise NotFound(f"the deployment {name} takes no callbacks")
+    chunks, _ = await read_chunks(request, most=MOST_BYTES, remedy="A callback is shorter.")
     headers = {key.lower(): value for key, value in request.headers.items()}
-    notice = provider.notified(offer.deployment, headers=headers, body=await _read(request))
+    notice = provider.notified(offer.deployment, headers=headers, body=b"".join(chunks))
     services.metrics.callback(name, notice.value)
     if notice is Notice.FORGED:
         raise Unauthenticated("the callback's signature is missing or was made with no secret that is configured here")
     if notice is Notice.UNREADABLE:
         raise MalformedBody("the callback is not what this provider documents")
     return Response(orjson.dumps({"status": "ok"}), media_type="application/json")
-
-
-async def _read(request: Request) -> bytes:
-    """Read the whole body, and stop at the limit."""
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MOST_BYTES:
-                raise MalformedBody(f"a callback has at most {MOST_BYTES} bytes")
-    except ClientDisconnect:
-        raise MalformedBody("the body ended early") from None
-    return bytes(body)

@@ -9,10 +9,12 @@ parser, which knows what to say about it.
 
 from __future__ import annotations
 
+import json
 import mmap
 import re
 import time
 from dataclasses import dataclass
+from itertools import islice
 
 import pybase64
 
@@ -29,6 +31,9 @@ _START = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*"')
 #: How a data: URI begins, up to its base64.
 _DATA_URI = re.compile(rb"data:[^,\"]{0,200};base64,", re.IGNORECASE)
 
+#: Strings under a key `data` that are looked at: the first is the picture, where a client writes nothing odd before it.
+_MOST_LOOKS = 1000
+
 #: How much is decoded at a time.
 _PIECE_BYTES = 2**18
 
@@ -43,32 +48,42 @@ class CutBody:
 
     rest: bytes
     """The JSON, with the placeholder instead of the picture's base64."""
-    picture: bytes
-    """The file that was taken out."""
+    picture: bytes | None
+    """The file that was taken out; None where the text is not plainly base64."""
+    text: str | None
+    """What was taken out instead: the string itself."""
 
 
 def cut_picture(raw: Raw) -> CutBody | None:
     """
-    Take the first large base64 under a key `data` out of a JSON text. Whether that is the picture, its parser knows.
+    Take the first large string under a key `data` out of a JSON text. Whether that is the picture, its parser knows.
 
     Returns:
-        None where there is no such string, or where it is not plainly base64: then the body is parsed as it is.
+        None where there is no such string, or it is no picture by any reading.
     """
-    for found in _START.finditer(raw):
+    for found in islice(_START.finditer(raw), _MOST_LOOKS):
         start, end = found.end(), raw.find(b'"', found.end())
         if end - start >= LARGE_BYTES // 2:
             break
     else:
         return None
-    before, after, place = raw[:start], raw[end:], PLACEHOLDER.encode()
-    if raw[end - 1 : end] == b"\\" or place in before or place in after:
+    if raw[end - 1 : end] == b"\\":  # an escaped quote: whatever this is, it is no picture
         return None
+    rest = b"".join((raw[:start], PLACEHOLDER.encode(), raw[end:]))
     uri = _DATA_URI.match(raw, start, end)
     try:
-        picture = _decoded(raw, uri.end() if uri else start, end)
+        return CutBody(rest, _decoded(raw, uri.end() if uri else start, end), None)
+    except ValueError:
+        return _as_text(raw, rest, start, end)
+
+
+def _as_text(raw: Raw, rest: bytes, start: int, end: int) -> CutBody | None:
+    """Return what is not plainly base64 as the text that it is, for whoever tells all that is wrong with a picture."""
+    try:
+        plain = raw.find(b"\\", start, end) < 0
+        return CutBody(rest, None, str(raw[start:end], "utf-8") if plain else str(json.loads(raw[start - 1 : end + 1])))
     except ValueError:
         return None
-    return CutBody(b"".join((before, place, after)), picture)
 
 
 def _decoded(raw: Raw, start: int, end: int) -> bytes:

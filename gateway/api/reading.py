@@ -5,26 +5,33 @@ from __future__ import annotations
 import asyncio
 import json
 import mmap
-from email.message import Message
-from email.utils import collapse_rfc2231_value
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from python_multipart.multipart import MultipartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
+from gateway.api.bodies import read_chunks
 from gateway.api.cutting import PLACEHOLDER, Raw, cut_picture
+from gateway.api.header_values import split_value
 from gateway.api.joining import LARGE_BYTES, joined
+from gateway.api.json_text import check_json
 from gateway.intake.body import Body, SegmentationBody
 from gateway.intake.picture import PictureSource
-from gateway.problems import ImageTooLarge, InvalidRequest, MalformedBody, UnsupportedContentType
+from gateway.problems import InvalidRequest, MalformedBody, RequestTooLarge, UnsupportedContentType
 from providers.contract import Workers
 
 B = TypeVar("B", bound=Body)
 
-#: Beside the picture a request is small; this is room for 16 prompts of 64 points, tags and metadata.
+#: What is not the picture is small: this is room for 16 prompts of 64 points, tags and metadata.
 JSON_BYTES = 2**20
 PARTS = 8
+
+#: From here on JSON is parsed on a worker thread.
+_SHORT_JSON_BYTES = 2**16
+
+#: How much of a caller's own text stands in a problem, in characters.
+_MOST_QUOTED = 500
 
 #: How much of a multipart body is looked through at a time, so that other threads have their turn.
 PIECE_BYTES = 2**18
@@ -50,7 +57,7 @@ async def read_request(
         return await _from_json(raw, workers)
     if media_type == "multipart/form-data" and boundary:
         parts = await workers.run(lambda: _parts(raw, boundary), pixels=len(raw))
-        body = parse_json(SegmentationBody, parts["request"]) if "request" in parts else _missing("request")
+        body = await _parsed(parts["request"], workers) if "request" in parts else _missing("request")
         part = parts.get("image")
         return body, _source(body, part)
     raise UnsupportedContentType(
@@ -61,14 +68,38 @@ async def read_request(
 
 async def _from_json(raw: Raw, workers: Workers) -> tuple[SegmentationBody, PictureSource]:
     """Parse a body, a large one without its picture."""
-    if len(raw) >= LARGE_BYTES:
-        cut = await workers.run(lambda: cut_picture(raw), pixels=len(raw))
-        if cut is not None:
-            body = parse_json(SegmentationBody, cut.rest)
-            if body.image is not None and body.image.data == PLACEHOLDER:
-                return body, PictureSource(part=cut.picture, field="image.data")
-    body = parse_json(SegmentationBody, raw[:])
-    return body, _source(body, None)
+    if len(raw) <= JSON_BYTES:
+        body = await _parsed(raw[:], workers)
+        return body, _source(body, None)
+    cut = await workers.run(lambda: cut_picture(raw), pixels=len(raw))
+    if cut is None:
+        raise _too_much_json()
+    body = await _parsed(cut.rest, workers)
+    if body.image is None or body.image.data != PLACEHOLDER:
+        raise _too_much_json()
+    return body, PictureSource(part=cut.picture, base64=cut.text, field="image.data")
+
+
+async def _parsed(raw: bytes, workers: Workers) -> SegmentationBody:
+    """
+    Check what is not the picture.
+
+    Raises:
+        RequestTooLarge: that alone is more than 1 MB.
+        GatewayError: as `parse_json` says.
+    """
+    if len(raw) > JSON_BYTES:
+        raise _too_much_json()
+    if len(raw) < _SHORT_JSON_BYTES:
+        return parse_json(SegmentationBody, raw)
+    return await workers.run(lambda: parse_json(SegmentationBody, raw), pixels=len(raw) * 4)
+
+
+def _too_much_json() -> RequestTooLarge:
+    return RequestTooLarge(
+        f"beside the picture the request has more than {JSON_BYTES} bytes of JSON; the picture goes into image.data, or"
+        " into the multipart part `image`"
+    )
 
 
 def parse_json(model: type[B], raw: bytes) -> B:
@@ -76,9 +107,11 @@ def parse_json(model: type[B], raw: bytes) -> B:
     Check a body of JSON.
 
     Raises:
-        MalformedBody: not JSON.
+        RequestTooLarge: more values than any request needs.
+        MalformedBody: not JSON, or the same field twice.
         InvalidRequest: naming the first field at fault, and how many more there are.
     """
+    check_json(raw)
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
@@ -102,7 +135,7 @@ def field_path(loc: tuple[int | str, ...]) -> str | None:
     if len(steps) > 2 and steps[0] == "prompts" and steps[2] in {"text", "object", "exemplars", "automatic"}:
         del steps[2]
     path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
-    return path.lstrip(".") or None
+    return path.lstrip(".")[:_MOST_QUOTED] or None
 
 
 def _sentence(detail: dict[str, Any]) -> str:
@@ -110,7 +143,7 @@ def _sentence(detail: dict[str, Any]) -> str:
         return "this field is unknown; is it misspelt, or of a later version?"
     if detail["type"] == "missing":
         return "this field is required"
-    return str(detail["msg"]).removeprefix("Value error, ")
+    return str(detail["msg"]).removeprefix("Value error, ")[:_MOST_QUOTED]
 
 
 def _source(body: SegmentationBody, part: bytes | None) -> PictureSource:
@@ -130,18 +163,8 @@ async def _read(request: Request, limit: int, max_picture_bytes: int) -> Raw:
 
     What comes in many chunks is put together a few at a time: to copy 40 MB in one go keeps everybody else waiting.
     """
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                raise ImageTooLarge(
-                    f"the body has more than {limit} bytes; a picture may have {max_picture_bytes}", field="image"
-                )
-            chunks.append(chunk)
-    except ClientDisconnect:
-        raise MalformedBody("the body ended early") from None
+    remedy = f"A picture may have {max_picture_bytes}, and the JSON beside it {JSON_BYTES}"
+    chunks, size = await read_chunks(request, most=limit, remedy=remedy)
     if size < LARGE_BYTES:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
     raw = mmap.mmap(-1, size, access=mmap.ACCESS_COPY)  # not a bytearray, which is cleared first, in one go
@@ -156,13 +179,8 @@ def _content_type(header: str) -> tuple[str, str]:
     """Split a Content-Type into its type and its boundary; the latter is empty where there is none."""
     if header == "application/json":  # what nearly everybody sends, without the parser's cost
         return header, ""
-    message = Message()
-    message["content-type"] = header
-    try:
-        boundary = message.get_boundary("")
-    except ValueError:  # RFC 2231: an encoding that nothing is written in, or pieces numbered beyond reading
-        boundary = ""
-    return message.get_content_type(), boundary
+    media_type, parameters = split_value(header)
+    return media_type, parameters.get("boundary", "")
 
 
 def _missing(part: str) -> SegmentationBody:
@@ -224,23 +242,13 @@ def _parts(raw: Raw, boundary: str) -> dict[str, bytes]:
 def _named(parts: list[tuple[dict[str, str], list[bytes]]]) -> dict[str, bytes]:
     named: dict[str, bytes] = {}
     for headers, chunks in parts:
-        name = _name(headers.get("content-disposition", ""))
+        name = split_value(headers.get("content-disposition", ""))[1].get("name")
         if name is None:
             raise InvalidRequest("a part has no name; send `image` and `request`")
         if name not in {"image", "request"}:
+            name = name[:_MOST_QUOTED]
             raise InvalidRequest(f"unknown part {json.dumps(name)}; send `image` and `request`", field=name)
         if name in named:
             raise InvalidRequest(f"the part `{name}` came twice", field=name)
         named[name] = joined(chunks)
     return named
-
-
-def _name(disposition: str) -> str | None:
-    """Return the name in a part's Content-Disposition; None where there is none that can be read."""
-    message = Message()
-    message["content-disposition"] = disposition
-    try:
-        name = message.get_param("name", header="content-disposition")
-        return None if name is None else collapse_rfc2231_value(name)
-    except ValueError:  # RFC 2231: an encoding that nothing is written in, or pieces numbered beyond reading
-        return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, Self
 
+import orjson
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -30,6 +31,9 @@ Pixel = Annotated[int, Field(ge=0, le=1_000_000)]
 
 SECONDS_BY_DEFAULT = 30.0
 MASKS_BY_DEFAULT = 10
+
+#: `tags` and `metadata`, each: the names and values of the one as UTF-8, the other as compact JSON.
+MOST_NOTE_BYTES = 4096
 
 
 class Body(BaseModel):
@@ -101,7 +105,7 @@ class ObjectBody(Body):
     """This one thing: under the points, in the box, or both."""
 
     kind: Literal["object"]
-    points: Annotated[list[PointBody], Field(max_length=64)] = []
+    points: Annotated[list[PointBody], Field(max_length=64, fail_fast=True)] = []
     box: BoxBody | None = None
 
     @model_validator(mode="after")
@@ -116,7 +120,7 @@ class ExemplarsBody(Body):
     """Everything that looks like these."""
 
     kind: Literal["exemplars"]
-    boxes: Annotated[list[ExemplarBoxBody], Field(min_length=1, max_length=64)]
+    boxes: Annotated[list[ExemplarBoxBody], Field(min_length=1, max_length=64, fail_fast=True)]
     text: Phrase | None = None
 
 
@@ -143,9 +147,9 @@ class RouteBody(Body):
     strategy: Strategy | None = Field(
         default=None, description="how candidates are ordered; null: as the operator set it for the tenant"
     )
-    deployments: Annotated[list[Name], Field(min_length=1, max_length=64)] | None = None
-    providers: Annotated[list[Name], Field(min_length=1, max_length=64)] | None = None
-    regions: Annotated[list[Name], Field(min_length=1, max_length=64)] | None = None
+    deployments: Annotated[list[Name], Field(min_length=1, max_length=64, fail_fast=True)] | None = None
+    providers: Annotated[list[Name], Field(min_length=1, max_length=64, fail_fast=True)] | None = None
+    regions: Annotated[list[Name], Field(min_length=1, max_length=64, fail_fast=True)] | None = None
     max_charge_usd: Annotated[str, StringConstraints(max_length=40)] | None = Field(
         default=None,
         description="the most that the whole request may cost, in dollars as a decimal string",
@@ -185,8 +189,11 @@ class CacheBody(Body):
     ttl_seconds: Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)] | None = None
 
 
-def _printable(tags: dict[str, str]) -> dict[str, str]:
+def _kept(tags: dict[str, str]) -> dict[str, str]:
     """Refuse tags that the ledger would not keep."""
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in tags.items())
+    if size > MOST_NOTE_BYTES:
+        raise ValueError(f"the tags have {size} bytes; at most {MOST_NOTE_BYTES} are kept with a request")
     for name, value in tags.items():
         if not (name.isprintable() and value.isprintable()):
             raise ValueError(f"the tag {name!r}: {value!r} holds a character that cannot be printed; take it out")
@@ -199,7 +206,7 @@ Tags = Annotated[
         Annotated[str, StringConstraints(max_length=256)],
     ],
     Field(max_length=16),
-    AfterValidator(_printable),
+    AfterValidator(_kept),
 ]
 
 
@@ -208,7 +215,7 @@ class SegmentationBody(Body):
 
     image: ImageBody | None = Field(default=None, description="left out only when the picture is a multipart part")
     prompt: Phrase | None = Field(default=None, description="short for one text prompt")
-    prompts: Annotated[list[PromptBody], Field(min_length=1, max_length=16)] | None = None
+    prompts: Annotated[list[PromptBody], Field(min_length=1, max_length=16, fail_fast=True)] | None = None
     max_masks: Annotated[int, Field(ge=1, le=1000)] = MASKS_BY_DEFAULT
     min_score: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
     fit: Fit = Field(
@@ -230,12 +237,14 @@ class SegmentationBody(Body):
         "and `max_charge_usd` may differ",
     )
     tags: Tags = {}
-    metadata: Annotated[dict[str, Any], Field(max_length=64)] = Field(default={}, description="echoed in the answer")
+    metadata: Annotated[dict[str, Any], Field(max_length=64)] = Field(
+        default={}, description="echoed in the answer; at most 4,096 bytes of JSON"
+    )
 
     @field_validator("metadata")
     @classmethod
     def _can_be_echoed(cls, metadata: dict[str, Any]) -> dict[str, Any]:
-        """Refuse numbers that JSON could not carry back."""
+        """Refuse what JSON could not carry back, and more of it than a note beside a request is."""
         waiting: list[Any] = [metadata]
         while waiting:
             value = waiting.pop()
@@ -247,6 +256,9 @@ class SegmentationBody(Body):
                 raise ValueError("a number that is not finite; write it as a string, or as null")
             elif isinstance(value, int) and not -(2**63) <= value < 2**64:
                 raise ValueError("a whole number of more than 64 bits; write it as a string")
+        size = len(orjson.dumps(metadata))
+        if size > MOST_NOTE_BYTES:
+            raise ValueError(f"{size} bytes of JSON; at most {MOST_NOTE_BYTES} are echoed")
         return metadata
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ Source: https://www.rfc-editor.org/rfc/rfc7578 and https://www.rfc-editor.org/rf
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,10 @@ from dataclasses import dataclass
 MOST_PARTS = 2048
 
 _MOST_HEADER_BYTES = 8192
+
+#: A name, and a quoted value, whose end may be missing, or a bare one; possessive, so that nothing is tried again.
+_PARAMETER = re.compile(r';[ \t]*([^\s;="]++)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*+)|([^;"]*+))')
+_ESCAPED = re.compile(r"\\(.)")
 
 #: Blanks that may follow a delimiter on its line.
 _MOST_PADDING_BYTES = 128
@@ -53,25 +58,16 @@ def written(parts: Sequence[tuple[bytes, bytes]], *, boundary: bytes) -> bytes:
 
 def split_value(text: str) -> tuple[str, dict[str, str]]:
     """
-    Return a header's value in lower case, and its parameters by lower-case name.
+    Return a header's value in lower case, and its parameters by lower-case name; no text is looked at twice.
 
     >>> split_value('multipart/form-data; boundary="a;b"')
     ('multipart/form-data', {'boundary': 'a;b'})
     """
-    value, _, rest = text.partition(";")
+    value, _, _ = text.partition(";")
     parameters: dict[str, str] = {}
-    while rest:
-        name, equals, rest = rest.partition("=")
-        if not equals:
-            break
-        rest = rest.lstrip()
-        if rest.startswith('"'):
-            found, rest = _unquoted(rest)
-            rest = rest.partition(";")[2]
-        else:
-            found, _, rest = rest.partition(";")
-            found = found.strip()
-        parameters.setdefault(name.strip(" \t;").lower(), found)
+    for found in _PARAMETER.finditer(text, len(value)):
+        name, quoted, bare = found.groups()
+        parameters.setdefault(name.lower(), bare.strip() if quoted is None else _ESCAPED.sub(r"\1", quoted))
     return value.strip().lower(), parameters
 
 
@@ -137,17 +133,3 @@ def _part(body: bytes, start: int, end: int) -> Part:
         elif field == "content-type":
             media_type = split_value(value)[0]
     return Part(name, media_type, body[head_end + 4 : end])
-
-
-def _unquoted(text: str) -> tuple[str, str]:
-    """Return a quoted string at the start of *text* without its quotes and escapes, and what follows it."""
-    plain, closing, rest = text[1:].partition('"')
-    if closing and "\\" not in plain:
-        return plain, rest
-    characters: list[str] = []
-    at = 1
-    while at < len(text) and text[at] != '"':
-        at += text[at] == "\\"
-        characters.append(text[at : at + 1])
-        at += 1
-    return "".join(characters), text[at + 1 :]

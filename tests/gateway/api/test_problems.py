@@ -26,6 +26,11 @@ GOOD = AttemptReport(1, "prodia", Outcome.SUCCEEDED, 30, Money(2500), NOTHING)
 
 PROMISED = {
     "invalid_request": {400, 422, 405},
+    "request_timeout": {408},
+    "request_too_large": {413},
+    "uri_too_long": {414},
+    "headers_too_large": {431},
+    "not_implemented": {501},
     "invalid_image": {422},
     "image_too_large": {422},
     "unsupported_media_type": {415, 422},

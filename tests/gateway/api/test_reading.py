@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ from gateway.api.problems import status_of
 from gateway.api.reading import JSON_BYTES, field_path, read_request
 from gateway.intake.body import SegmentationBody
 from gateway.intake.picture import PictureSource
-from gateway.problems import GatewayError, ImageTooLarge, InvalidRequest, MalformedBody, UnsupportedContentType
+from gateway.problems import GatewayError, InvalidRequest, MalformedBody, RequestTooLarge, UnsupportedContentType
 from providers.workers import ThreadWorkers
 
 BOUNDARY = "----maskgate"
@@ -25,7 +26,9 @@ WORKERS = ThreadWorkers(threads=1, queue=8)
 BODY_LIMIT = MOST * 4 // 3 + 2 * JSON_BYTES
 
 
-async def read(content_type: str | None, *chunks: bytes, cut: bool = False) -> tuple[SegmentationBody, PictureSource]:
+async def read(
+    content_type: str | None, *chunks: bytes, cut: bool = False, told: str | None = None, most: int = MOST
+) -> tuple[SegmentationBody, PictureSource]:
     """Read a request whose body arrives in these pieces; *cut* ends the connection before the end of it."""
     waiting: list[Message] = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
     waiting.append({"type": "http.disconnect"} if cut else {"type": "http.request", "body": b"", "more_body": False})
@@ -34,8 +37,10 @@ async def read(content_type: str | None, *chunks: bytes, cut: bool = False) -> t
         return waiting.pop(0)
 
     headers = [] if content_type is None else [(b"content-type", content_type.encode("latin-1"))]
+    if told is not None:
+        headers.append((b"content-length", told.encode()))
     scope = {"type": "http", "method": "POST", "path": "/v1/segmentations", "headers": headers}
-    return await read_request(Request(scope, receive), max_picture_bytes=MOST, workers=WORKERS)
+    return await read_request(Request(scope, receive), max_picture_bytes=most, workers=WORKERS)
 
 
 def part(name: str | None, content: bytes, *headers: str, disposition: str = 'form-data; name="{}"') -> bytes:
@@ -203,15 +208,45 @@ async def test_a_connection_that_ends_early_is_a_body_that_cannot_be_read() -> N
         await read("application/json", b'{"image": {"url": "x"}, "prompt": "shoe"}', cut=True)
 
 
+GOOD_JSON = b'{"image": {"url": "x"}, "prompt": "shoe"}'
+
+
 async def test_reading_stops_at_the_limit() -> None:
     """Room is for the picture in base64 and for the rest; a byte more is refused, before more is read."""
-    filler = b" " * (BODY_LIMIT - 41)
-    good = b'{"image": {"url": "x"}, "prompt": "shoe"}'
-    body, _ = await read("application/json", good, filler)
+    filler = b" " * (JSON_BYTES - len(GOOD_JSON))
+    body, _ = await read("application/json", GOOD_JSON, filler)
     assert "shoe" == body.prompt
-    with pytest.raises(ImageTooLarge, match=f"more than {BODY_LIMIT} bytes; a picture may have 10000") as refused:
-        await read("application/json", good, filler, b" ", b"never read" * 1000)
-    assert "image" == refused.value.field
+    with pytest.raises(RequestTooLarge, match=f"more than {BODY_LIMIT} bytes. A picture may have 10000") as refused:
+        await read("application/json", b" " * BODY_LIMIT, b" ", b"never read" * 1000)
+    assert (413, "request_too_large") == (status_of(refused.value), refused.value.code)
+
+
+async def test_a_body_that_says_that_it_is_too_long_is_not_read() -> None:
+    """Content-Length alone decides, however many digits it has."""
+    for told in (str(BODY_LIMIT + 1), "9" * 4000):
+        with pytest.raises(RequestTooLarge, match="more than"):
+            await read("application/json", told=told)
+
+
+TEXT = base64.b64encode(bytes(MOST)).decode() * 90
+
+
+@pytest.mark.parametrize(
+    ("content_type", "data"),
+    [
+        ("application/json", GOOD_JSON + b" " * JSON_BYTES),
+        ("application/json", json.dumps({"image": {"url": "x"}, "prompt": "shoe", "data": TEXT}).encode()),
+        ("application/json", json.dumps({"image": {"data": TEXT + '"'}, "prompt": "shoe"}).encode()),
+        ("application/json", b'{"data":"' * 120_000),
+        ("application/json", json.dumps({"image": {"data": "A" * 600_000}, "pad": "x" * JSON_BYTES}).encode()),
+        (MULTIPART, multipart(IMAGE, part("request", GOOD_JSON + b" " * JSON_BYTES))),
+    ],
+)
+async def test_what_is_not_the_picture_is_at_most_one_megabyte(content_type: str, data: bytes) -> None:
+    """Blanks, other fields and pictures in the wrong place count alike; the problem says where the picture goes."""
+    with pytest.raises((RequestTooLarge, InvalidRequest)) as refused:
+        await read(content_type, data, most=2 * JSON_BYTES)
+    assert "data" == refused.value.field or "beside the picture" in refused.value.message
 
 
 @pytest.mark.parametrize(
