@@ -66,9 +66,7 @@ class Run:
                 except (OSError, ValueError) as error:  # a file that cannot be read, results that cannot be written
                     told(Outcome(picture, None, str(error)))
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(self.jobs, len(self.pictures))):
-                group.create_task(work())
+        await asyncio.gather(*(work() for _ in range(min(self.jobs, len(self.pictures)))))
 
     async def _one(self, gateway: Client, picture: PictureFile) -> Outcome:
         data = await asyncio.to_thread(picture.path.read_bytes)

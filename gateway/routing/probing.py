@@ -99,19 +99,27 @@ class Prober:
 
     async def run(self, sleep: Sleep = asyncio.sleep) -> None:
         """Look who is due, and ask, for ever; what is under way is cancelled with it."""
-        async with asyncio.TaskGroup() as asked:
+        asked: set[asyncio.Task[None]] = set()
+        try:
             while True:
                 await sleep(LOOK_SECONDS)
+                for task in [task for task in asked if task.done()]:
+                    asked.remove(task)
+                    task.result()
                 self._look(asked)
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
 
-    def _look(self, asked: asyncio.TaskGroup) -> None:
+    def _look(self, asked: set[asyncio.Task[None]]) -> None:
         """Begin to ask those that are due."""
         table = self._table()
         for name in table.names:
             call = None if name in self._under_way else table[name].begin_free()
             if call is not None:
                 self._under_way.add(name)
-                asked.create_task(self._probe(name, call))
+                asked.add(asyncio.create_task(self._probe(name, call)))
 
     async def _probe(self, name: str, call: FreeCall) -> None:
         """Ask one deployment, and tell its health what came of it."""

@@ -235,7 +235,8 @@ class NotificationBell:
             await connection.add_listener(CHANNEL, hear)
             # Behind a pooler that lends connections by the transaction, listening is taken and nothing is heard.
             await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, _TEST, timeout=ANSWER_SECONDS)
-            await asyncio.wait_for(proved.wait(), ANSWER_SECONDS)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await proved.wait()
             self._period += 1
             while not lost.is_set():
                 sent = self._clock()
@@ -244,7 +245,8 @@ class NotificationBell:
                     self.news.set()
                 self._alive_at = sent
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(lost.wait(), HEARTBEAT_SECONDS)
+                    async with asyncio.timeout(HEARTBEAT_SECONDS):
+                        await lost.wait()
         finally:
             connection.terminate()  # not closed: a server that is stopped in the middle would keep us waiting
 

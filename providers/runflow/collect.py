@@ -25,6 +25,7 @@ from providers.contract import (
 from providers.decoding import decoded
 from providers.masks import ColouredPicture, MaskReading, Polarity, UnreadableMask, distinct, read_mask
 from providers.runflow.output import MaskFile, NormalBox, RunOutput
+from providers.side_by_side import side_by_side
 
 #: Masks on their way at once, of one run.
 _SIDE_BY_SIDE = 8
@@ -72,13 +73,8 @@ async def collect(
             )
             return await _read(read, question.picture, means=means, deadline=deadline)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(reading_of(file)) for file in wanted]
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
+    results = await side_by_side(reading_of(file) for file in wanted)
     label = question.prompt.text if isinstance(question.prompt, TextPrompt) else None
-    results = [task.result() for task in tasks]
     read = [
         (file, result) for file, result in zip(wanted, results, strict=True) if not isinstance(result, ColouredPicture)
     ]

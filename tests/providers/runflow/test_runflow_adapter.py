@@ -173,6 +173,20 @@ async def test_mask_gone(scene: Scene) -> None:
     assert "Signature" not in error.message
 
 
+async def test_mask_gone_and_nothing_more_heard(scene: Scene) -> None:
+    """A mask that does not come fails the attempt, also where the look for new signatures hangs until the deadline."""
+    scene.fake.files = {}
+
+    async def look(request: web.Request) -> web.Response | None:
+        if request.query.get("add_signature") == "true":
+            await asyncio.sleep(1)
+        return None
+
+    scene.fake.look = look
+    error = await scene.failure(ProviderFailed, seconds=0.5)
+    assert (error.may_have_charged, error.elsewhere, error.upstream_ref) == (True, True, RUN)
+
+
 @pytest.mark.parametrize("data", [b"<html>", file_of(DISCS[0])[:-20], b""])
 async def test_mask_unreadable(scene: Scene, data: bytes) -> None:
     """A file that is no mask fails the attempt, which may be billed."""
