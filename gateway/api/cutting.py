@@ -16,9 +16,8 @@ import time
 from dataclasses import dataclass
 from itertools import islice
 
-import pybase64
-
 from gateway.api.joining import LARGE_BYTES, joined
+from providers.contract import PIECE_BYTES, BadEncoding, decoder_of
 
 #: What stands in the picture's place meanwhile; no base64.
 PLACEHOLDER = "(taken out)"
@@ -26,16 +25,22 @@ PLACEHOLDER = "(taken out)"
 Raw = bytes | mmap.mmap
 """A body as it came: in one piece, or put together where no memory had to be cleared for it."""
 
-_START = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*"')
+_START = re.compile(rb'"(data|url)"[ \t\r\n]*:[ \t\r\n]*"')
 
-#: How a data: URI begins, up to its base64.
-_DATA_URI = re.compile(rb"data:[^,\"]{0,200};base64,", re.IGNORECASE)
+#: How a data: URI begins, up to its data.
+_DATA_URI = re.compile(rb"(data:(?:[^,\"\\]|\\/){0,1000}),", re.IGNORECASE)
 
-#: Strings under a key `data` that are looked at: the first is the picture, where a client writes nothing odd before it.
+#: Strings under these keys that are looked at: the first is the picture, where a client writes nothing odd before it.
 _MOST_LOOKS = 1000
 
-#: How much is decoded at a time.
-_PIECE_BYTES = 2**18
+#: The escapes that writers of JSON put into base64: line breaks, and characters that mean something to HTML.
+_ESCAPES = (
+    *((b"\\n", b"\n"), (b"\\r", b"\r"), (b"\\t", b"\t"), (b"\\/", b"/")),
+    *((b"\\u000a", b"\n"), (b"\\u000A", b"\n"), (b"\\u000d", b"\r"), (b"\\u000D", b"\r")),
+    *((b"\\u002b", b"+"), (b"\\u002B", b"+"), (b"\\u002f", b"/"), (b"\\u002F", b"/")),
+    *((b"\\u003d", b"="), (b"\\u003D", b"=")),
+)
+_LONGEST_ESCAPE = 6
 
 #: Between two pieces: long enough for a waiting thread to wake up and take over. Without it, it would wait for Python
 #: to make us give way, which is five milliseconds each time.
@@ -47,64 +52,83 @@ class CutBody:
     """A body without its picture."""
 
     rest: bytes
-    """The JSON, with the placeholder instead of the picture's base64."""
+    """The JSON, with the placeholder instead of the picture's text."""
     picture: bytes | None
-    """The file that was taken out; None where the text is not plainly base64."""
-    text: str | None
-    """What was taken out instead: the string itself."""
+    """The file that was taken out; None where there is a fault, or the text."""
+    fault: str | None = None
+    """Why the text stands for no file, as `is not base64: …`."""
+    text: str | None = None
+    """The string itself, where it has escapes that no encoder of base64 writes."""
 
 
 def cut_picture(raw: Raw) -> CutBody | None:
     """
-    Take the first large string under a key `data` out of a JSON text. Whether that is the picture, its parser knows.
+    Take the first large text under a key `data`, or data: URI under a key `url`, out of a JSON text, and decode it.
+
+    Whether that is the picture, its parser knows.
 
     Returns:
-        None where there is no such string, or it is no picture by any reading.
+        None where there is no such text, or it is no picture by any reading.
     """
     for found in islice(_START.finditer(raw), _MOST_LOOKS):
         start, end = found.end(), raw.find(b'"', found.end())
-        if end - start >= LARGE_BYTES // 2:
+        uri = _DATA_URI.match(raw, start, end)
+        if end - start >= LARGE_BYTES // 2 and (uri or found[1] == b"data"):
             break
     else:
         return None
     if raw[end - 1 : end] == b"\\":  # an escaped quote: whatever this is, it is no picture
         return None
+    head = uri[1].replace(b"\\/", b"/").decode("latin-1") if uri else ""
     rest = b"".join((raw[:start], PLACEHOLDER.encode(), raw[end:]))
-    uri = _DATA_URI.match(raw, start, end)
     try:
-        return CutBody(rest, _decoded(raw, uri.end() if uri else start, end), None)
+        return CutBody(rest, _decoded(raw, head, uri.end() if uri else start, end))
+    except BadEncoding as error:
+        return CutBody(rest, None, fault=str(error))
     except ValueError:
         return _as_text(raw, rest, start, end)
 
 
 def _as_text(raw: Raw, rest: bytes, start: int, end: int) -> CutBody | None:
-    """Return what is not plainly base64 as the text that it is, for whoever tells all that is wrong with a picture."""
+    """Return the string that a text with odd escapes stands for."""
     try:
-        plain = raw.find(b"\\", start, end) < 0
-        return CutBody(rest, None, str(raw[start:end], "utf-8") if plain else str(json.loads(raw[start - 1 : end + 1])))
+        return CutBody(rest, None, text=str(json.loads(raw[start - 1 : end + 1])))
     except ValueError:
         return None
 
 
-def _decoded(raw: Raw, start: int, end: int) -> bytes:
-    r"""
-    Decode base64, with `\/` read as a slash, as some languages write every slash.
+def _decoded(raw: Raw, head: str, start: int, end: int) -> bytes:
+    """
+    Decode the text from *start* to *end*, as *head* says.
 
     Raises:
-        ValueError: it is not base64, or has another escape.
+        BadEncoding: it stands for no bytes.
+        ValueError: it has other escapes.
     """
+    decoder = decoder_of(head)
     pieces: list[bytes] = []
-    left = b""
     while start < end:
-        stop = min(start + _PIECE_BYTES, end)
-        if raw[stop - 1 : stop] == b"\\":
-            stop += 1
-        text = left + raw[start:stop].replace(b"\\/", b"/")
-        whole = len(text) if stop == end else len(text) // 4 * 4
-        piece = pybase64.b64decode(text[:whole], validate=True)
-        if stop < end and len(piece) * 4 != whole * 3:
-            raise ValueError("padding before the end")
-        pieces.append(piece)
-        left, start = text[whole:], stop
+        stop = min(start + PIECE_BYTES, end)
+        escape = raw.rfind(b"\\", max(start + 1, stop - _LONGEST_ESCAPE + 1), stop)
+        if stop < end and escape >= 0:  # the next piece has the whole of it
+            stop = escape
+        pieces.append(decoder.feed(_unescaped(raw[start:stop])))
+        start = stop
         time.sleep(_PAUSE_SECONDS)
+    pieces.append(decoder.finish())
     return joined(pieces)
+
+
+def _unescaped(piece: bytes) -> bytes:
+    """
+    Undo JSON's escapes.
+
+    Raises:
+        ValueError: there are others than encoders of base64 write.
+    """
+    if b"\\" in piece:
+        for escape, character in _ESCAPES:
+            piece = piece.replace(escape, character)
+        if b"\\" in piece:
+            raise ValueError("another escape")
+    return piece

@@ -19,7 +19,7 @@ from gateway.api.json_text import check_json
 from gateway.intake.body import Body, SegmentationBody
 from gateway.intake.picture import PictureSource
 from gateway.problems import InvalidRequest, MalformedBody, RequestTooLarge, UnsupportedContentType
-from providers.contract import Workers
+from providers.contract import Workers, is_data_uri
 
 B = TypeVar("B", bound=Body)
 
@@ -45,14 +45,14 @@ async def read_request(
 
     Args:
         request: not read yet.
-        max_picture_bytes: of the encoded file; base64 and multipart framing come on top.
+        max_picture_bytes: of the encoded file; base64 with its line breaks, or multipart framing, come on top.
         workers: where a large body is taken apart.
 
     Raises:
         GatewayError: it is too large, malformed, or has a field that is missing, unknown or out of range.
     """
     media_type, boundary = _content_type(request.headers.get("content-type", ""))
-    raw = await _read(request, max_picture_bytes * 4 // 3 + 2 * JSON_BYTES, max_picture_bytes)
+    raw = await _read(request, max_picture_bytes * 10 // 7 + 2 * JSON_BYTES, max_picture_bytes)
     if media_type == "application/json":
         return await _from_json(raw, workers)
     if media_type == "multipart/form-data" and boundary:
@@ -75,9 +75,13 @@ async def _from_json(raw: Raw, workers: Workers) -> tuple[SegmentationBody, Pict
     if cut is None:
         raise _too_much_json()
     body = await _parsed(cut.rest, workers)
-    if body.image is None or body.image.data != PLACEHOLDER:
+    image = body.image
+    if image is None or PLACEHOLDER not in {image.data, image.url}:
         raise _too_much_json()
-    return body, PictureSource(part=cut.picture, base64=cut.text, field="image.data")
+    field = "image.url" if image.data is None else "image.data"
+    if cut.fault is not None:
+        raise InvalidRequest(f"{field} {cut.fault}", field=field)
+    return body, PictureSource(part=cut.picture, base64=cut.text, field=field)
 
 
 async def _parsed(raw: bytes, workers: Workers) -> SegmentationBody:
@@ -154,6 +158,8 @@ def _source(body: SegmentationBody, part: bytes | None) -> PictureSource:
         return PictureSource(part=part)
     if body.image is None:
         raise InvalidRequest("give the picture: image.url, image.data, or the multipart part `image`", field="image")
+    if body.image.url is not None and is_data_uri(body.image.url):
+        return PictureSource(base64=body.image.url, field="image.url")
     return PictureSource(url=body.image.url, base64=body.image.data)
 
 

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from gateway.request import CacheMode, Fit, Learned, MaskEncoding, Strategy
-from providers.contract import Money
+from providers.contract import Money, is_data_uri
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
@@ -35,6 +35,9 @@ MASKS_BY_DEFAULT = 10
 #: `tags` and `metadata`, each: the names and values of the one as UTF-8, the other as compact JSON.
 MOST_NOTE_BYTES = 4096
 
+#: Of an address; data: URIs are bounded like pictures.
+MOST_URL_CHARACTERS = 8192
+
 
 class Body(BaseModel):
     """What all parts of a body share."""
@@ -45,14 +48,26 @@ class Body(BaseModel):
 class ImageBody(Body):
     """Where the picture is: exactly one of `url` and `data` (or the multipart part `image` instead of both)."""
 
-    url: Annotated[str, StringConstraints(min_length=1, max_length=8192)] | None = Field(
+    url: Annotated[str, StringConstraints(min_length=1)] | None = Field(
         default=None,
-        description="http or https address, fetched by the gateway",
+        description="http or https address of at most 8,192 characters, fetched by the gateway; or a data: URI",
         examples=["https://example.com/a.jpg"],
     )
     data: Annotated[str, StringConstraints(min_length=1)] | None = Field(
-        default=None, description="base64 of the file, or a data: URI"
+        default=None,
+        description="base64 of the file (with or without line breaks and padding, in either alphabet), or a data: URI",
     )
+
+    @field_validator("url")
+    @classmethod
+    def _is_short(cls, url: str | None) -> str | None:
+        """Refuse addresses that are longer than any server takes."""
+        if url is not None and len(url) > MOST_URL_CHARACTERS and not is_data_uri(url):
+            raise ValueError(
+                f"an address of {len(url)} characters; at most {MOST_URL_CHARACTERS} are fetched. "
+                "Send the picture itself as image.data, or as a data: URI"
+            )
+        return url
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:

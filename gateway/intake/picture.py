@@ -13,7 +13,6 @@ import warnings
 from dataclasses import dataclass
 from typing import Final
 
-import pybase64
 from blake3 import blake3
 from PIL import Image
 
@@ -27,7 +26,18 @@ from gateway.problems import (
     InvalidRequest,
     UnsupportedMediaType,
 )
-from providers.contract import Deadline, Fetcher, FetchFailed, FetchForbidden, FetchTooLarge, Picture, Workers
+from providers.contract import (
+    BadEncoding,
+    Deadline,
+    DecodesTooFar,
+    Fetcher,
+    FetchFailed,
+    FetchForbidden,
+    FetchTooLarge,
+    Picture,
+    Workers,
+    read_encoded,
+)
 
 FORMATS: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "MPO": "image/jpeg", "WEBP": "image/webp"}
 
@@ -97,7 +107,8 @@ async def bring_picture(
             data = await _fetch(source.url, fetcher=fetcher, limits=limits, deadline=deadline)
         elif source.base64 is not None:
             encoded = source.base64
-            data = await workers.run(lambda: _decode(encoded, limits), pixels=len(encoded))
+            field = source.field or usual
+            data = await workers.run(lambda: _decode(encoded, field, limits), pixels=len(encoded))
         else:
             data = source.part or b""
         small = len(data) < SMALL_BYTES
@@ -121,18 +132,14 @@ async def _fetch(url: str, *, fetcher: Fetcher, limits: PictureLimits, deadline:
         raise ImageUnreachable(f"no picture came from image.url: {error}") from error
 
 
-def _decode(text: str, limits: PictureLimits) -> bytes:
-    """Read base64, bare or as a data: URI."""
-    if text[:5].lower() == "data:":
-        head, comma, text = text.partition(",")
-        if not comma or not head.endswith(";base64"):
-            raise InvalidRequest("image.data is a data: URI that is not base64; write data:image/png;base64,…")
-    if len(text) > (limits.max_bytes + 2) // 3 * 4:
-        raise ImageTooLarge(f"image.data holds more than {limits.max_bytes} bytes")
+def _decode(text: str, field: str, limits: PictureLimits) -> bytes:
+    """Read base64, bare or as a data: URI, or a data: URI of percent escapes."""
     try:
-        return pybase64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise InvalidRequest(f"image.data is not base64: {error}") from error
+        return read_encoded(text, most_bytes=limits.max_bytes)
+    except DecodesTooFar:
+        raise ImageTooLarge(f"{field} holds more than {limits.max_bytes} bytes") from None
+    except BadEncoding as error:
+        raise InvalidRequest(f"{field} {error}") from None
 
 
 def check_picture(data: bytes, *, url: str | None, limits: PictureLimits) -> Picture:

@@ -6,9 +6,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from urllib.parse import unquote_to_bytes
-
-import pybase64
 
 from providers.contract import (
     Box,
@@ -21,6 +18,8 @@ from providers.contract import (
     Question,
     Segmentation,
     TextPrompt,
+    is_data_uri,
+    read_encoded,
 )
 from providers.decoding import decoded
 from providers.masks import ColouredPicture, MaskReading, Polarity, UnreadableMask, distinct, read_mask
@@ -116,11 +115,12 @@ def _scored_too_low(file: MaskFile, min_score: float | None) -> bool:
 
 async def _bring(url: str, *, means: Means, deadline: Deadline) -> bytes:
     """Return the file at an address, or in it."""
-    if url.startswith("data:"):
+    if is_data_uri(url):
+        read = partial(read_encoded, url, most_bytes=_MOST_MASK_BYTES)
         try:
-            return await decoded(means, partial(_from_data_uri, url), pixels=len(url), deadline=deadline)
+            return await decoded(means, read, pixels=len(url), deadline=deadline)
         except ValueError as error:
-            raise ProviderFailed(f"Runflow's mask is a broken data URI: {error}", may_have_charged=True) from error
+            raise ProviderFailed(f"Runflow's mask, a data: URI, {error}", may_have_charged=True) from error
     try:
         fetched = await means.fetcher.fetch(url, deadline=deadline, max_bytes=_MOST_MASK_BYTES)
     except FetchError as error:
@@ -138,16 +138,3 @@ async def _read(
         return preview
     except UnreadableMask as error:
         raise ProviderFailed(f"Runflow's mask cannot be read: {error}", may_have_charged=True) from error
-
-
-def _from_data_uri(uri: str) -> bytes:
-    """
-    Return the bytes in a data URI.
-
-    Raises:
-        ValueError: it has no comma, or its base64 is none.
-    """
-    head, comma, text = uri.partition(",")
-    if not comma:
-        raise ValueError("it has no comma")
-    return pybase64.b64decode(text, validate=True) if head.endswith(";base64") else unquote_to_bytes(text)

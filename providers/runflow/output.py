@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from providers.contract import is_data_uri
 from providers.upstream_json import read_json
 
 NormalBox = tuple[float, float, float, float]
@@ -132,7 +133,7 @@ def _files(entries: list[Any], details: _Details) -> RunOutput:
             nameless += 1
             continue
         # One file signed twice differs in its query alone.
-        name = url if url.startswith("data:") else url.split("?", 1)[0]
+        name = url if is_data_uri(url) else url.split("?", 1)[0]
         files.setdefault(name, MaskFile(url, details.scores.get(place), details.boxes.get(place)))
     return RunOutput(tuple(files.values()), nameless)
 
@@ -145,7 +146,7 @@ def _url(entry: Any) -> str | None:
 
 def _file_name(url: str) -> str:
     """Return the last part of an address's path."""
-    return "" if url.startswith("data:") else url.split("?", 1)[0].rsplit("/", 1)[-1]
+    return "" if is_data_uri(url) else url.split("?", 1)[0].rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -432,7 +432,7 @@ async def test_body_too_large_is_a_problem(visitor: Caller) -> None:
     most = 32 * 2**20
 
     async def pieces() -> AsyncIterator[bytes]:
-        for _ in range(most * 4 // 3 // 2**20 + 4):
+        for _ in range(most * 10 // 7 // 2**20 + 4):
             yield bytes(2**20)
 
     reply = await visitor.send(

@@ -23,7 +23,7 @@ BOUNDARY = "----maskgate"
 MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
 MOST = 10_000
 WORKERS = ThreadWorkers(threads=1, queue=8)
-BODY_LIMIT = MOST * 4 // 3 + 2 * JSON_BYTES
+BODY_LIMIT = MOST * 10 // 7 + 2 * JSON_BYTES
 
 
 async def read(
