@@ -268,6 +268,7 @@ def _attempt(purchase: Purchase, candidate: Candidate, attempt_id: str) -> Attem
         region=deployment.region,
         price_id=candidate.terms.id,
         tags=request.tags,
+        upstream_account=candidate.offer.upstream_account,
     )
 
 

@@ -101,7 +101,9 @@ def accounts_of(
     now = round(at * 1_000_000)
     units = {offer.name: price.unit for offer in offers if (price := prices.price_at(offer.name, now)) is not None}
     return {
-        offer.name: Account(offer.deployment, providers[offer.deployment.provider], units.get(offer.name))
+        offer.name: Account(
+            offer.deployment, providers[offer.deployment.provider], units.get(offer.name), offer.upstream_account
+        )
         for offer in offers
     }
 

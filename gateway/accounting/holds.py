@@ -28,6 +28,8 @@ class HeldAttempt(NamedTuple):
     """Who pays for it."""
     price_id: str
     """The terms at the time of the reservation; see `read_price_id`."""
+    upstream_account: str | None = None
+    """The endpoint and the account that it was made with; None where that was not kept yet."""
 
 
 def held_attempts(connection: Connection, *, most: int, before: int | None = None) -> list[HeldAttempt]:
@@ -53,6 +55,7 @@ def held_attempts(connection: Connection, *, most: int, before: int | None = Non
             held.c.upstream_ref,
             opened.c.tenant,
             opened.c.price_id,
+            opened.c.upstream_account,
         )
         .select_from(held.join(opened, (opened.c.attempt_id == held.c.attempt_id) & (opened.c.phase == 0)))
         .where(held.c.phase == 1, held.c.kind == Kind.HOLD.value, ~is_resolved)

@@ -17,7 +17,7 @@ refuses or counts, no other one can miss.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -85,6 +85,8 @@ class Attempt:
     region: str
     price_id: str
     tags: tuple[tuple[str, str], ...] = ()
+    upstream_account: str = ""
+    """See `providers.contract.upstream_account`; empty where nobody can be asked about it later."""
 
 
 class Ledger:
@@ -124,7 +126,10 @@ class Ledger:
         self.database = database
         """Where all of it is; for reports and for what is kept beside the entries."""
         self._wall = wall
+        self._clock = clock
         self._swept_until = 0
+        self._open_since: dict[str, float] = {}
+        """When the last sweep first saw what it found open, on the monotonic clock."""
         self._sweeping = asyncio.Lock()
         self.new_hold = asyncio.Event()
         """Set when an attempt is put on hold here; whoever waits for it clears it."""
@@ -192,6 +197,7 @@ class Ledger:
             price_id=attempt.price_id,
             expires_at=at + round(expires_in * _MICROS),
             tags=_written(attempt.tags) if attempt.tags else "{}",
+            upstream_account=attempt.upstream_account or None,
         )
 
     def _undo(self, entry: Entry) -> None:
@@ -219,20 +225,31 @@ class Ledger:
 
     async def _sweep(self, grace_seconds: float) -> int:
         now = round(self._wall() * _MICROS)
-        expired_by = now - round(grace_seconds * _MICROS)
-        since: int | None = self._swept_until
+        since: int | None = min(self._swept_until, now - _LATE)  # the calendar may have been set back
         swept_until, held = now - _LATE, 0
+        seen, self._open_since = self._open_since, {}
         while since is not None:
             page = await self.database.read(partial(open_since, since=since))
-            swept_until = min([swept_until, *(found.at for found in page.open if found.expires_at > expired_by)])
-            holds = [_abandoned(found, now) for found in page.open if found.expires_at <= expired_by]
+            left = [found for found in page.open if not self._is_abandoned(found, now, seen, grace_seconds)]
+            swept_until = min([swept_until, *(found.at for found in left)])
+            holds = [_abandoned(found, now) for found in page.open if found not in left]
             verdicts = await asyncio.gather(*(self.journal.commit(hold) for hold in holds))
             held += sum(verdict is Verdict.WRITTEN for verdict in verdicts)
             since = page.next_since
         if held:
             self.new_hold.set()
-        self._swept_until = max(self._swept_until, swept_until)
+        self._swept_until = swept_until
         return held
+
+    def _is_abandoned(self, found: OpenAttempt, now: int, seen: Mapping[str, float], grace_seconds: float) -> bool:
+        """
+        Whether nobody ends an open reservation any more: by the calendar, or by how long it was seen here.
+
+        Why both: the calendar of the machine that wrote it, or of this one, may have been set to another time since.
+        """
+        first_seen = self._open_since[found.attempt_id] = seen.get(found.attempt_id, self._clock())
+        lasts = (found.expires_at - found.at) / _MICROS + grace_seconds
+        return found.expires_at <= now - round(grace_seconds * _MICROS) or self._clock() - first_seen >= lasts
 
     async def held(self, most: int, *, before: int | None = None) -> list[HeldAttempt]:
         """

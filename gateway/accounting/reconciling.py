@@ -2,23 +2,30 @@
 Clearing up what is on hold: the provider is asked what became of each attempt, and the hold is settled or released.
 
 One gateway does it for all, where a lease says which one; and were there two of them, an attempt is resolved once, by
-whoever comes first. It is polite: one call at a time for each deployment, none after one that failed until the next
-round, and ever rarer ones for an attempt of which there is no word. A deployment that is gone from the configuration is
-left alone, since nobody knows its key.
+whoever comes first.
+
+Each attempt has its own next look: one that cannot be read keeps no other waiting, and is asked about ever more rarely.
+Each account (an endpoint and a credential) is asked by itself, a few calls at a time, so that a slow one keeps no other
+waiting; one that fails several times in a row rests for a while.
+
+A hold remembers the account that it was made with. The deployment that has this account now is asked, whatever it is
+called; where none has it, the deployment of the attempt's name is, and only believed if it has billed the attempt. An
+attempt whose deployment is gone from the configuration is left alone, since nobody knows its key.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+import math
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from gateway.accounting.holds import HeldAttempt
 from gateway.accounting.ledger import Ledger
-from gateway.accounting.price_ids import read_price_id
+from gateway.accounting.resolution import Resolution, resolve
 from gateway.store import LedgerUnavailable, Verdict
 from providers.contract import (
     NOTHING,
@@ -42,6 +49,16 @@ LONGEST_PAUSE_SECONDS = 3600.0
 #: How long one question to a provider may take.
 ANSWER_SECONDS = 10.0
 
+#: Questions to one account at a time.
+AT_ONCE = 4
+
+#: Failures in a row after which an account rests, and how long at most, in seconds.
+FAILURES_IN_A_ROW = 3
+LONGEST_REST_SECONDS = 60.0
+
+#: Absence is believed once it was said twice, so far apart, in seconds on the monotonic clock: the calendar may jump.
+ABSENT_AGAIN_SECONDS = 5.0
+
 #: Attempts of which the next question's time is remembered; one that is forgotten is asked about sooner.
 _MOST_REMEMBERED = 20_000
 
@@ -54,7 +71,7 @@ class Result(StrEnum):
     SETTLED = "settled"
     RELEASED = "released"
     UNKNOWN = "unknown"
-    """No word yet, or too early to believe that it never came there."""
+    """No word yet, too early to believe that it never came there, or the word of another account."""
     FAILED = "failed"
     """The provider could not be asked."""
     BEATEN = "beaten"
@@ -82,56 +99,33 @@ class Account:
     provider: Provider
     unit: PriceUnit | None
     """What its price is counted in; None where it has none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resolution:
-    """How a hold ends."""
-
-    charge: Money
-    """To the tenant; nothing for a release."""
-    cost: Money
-    """Owed to the provider."""
-    reported: Money | None
-    release: bool
-
-
-def resolve(found: Found, held: HeldAttempt, unit: PriceUnit | None, *, believe_absence: bool) -> Resolution | None:
-    """
-    Say how a hold ends by what was found; None where it stays. Pure.
-
-    The tenant is charged by the terms of the reservation, and never more than it set aside. Where the provider gives no
-    figure that is all of it, and the cost is what these terms make it from.
-
-    Args:
-        found: the provider's word.
-        held: the attempt.
-        unit: what its deployment's price is counted in.
-        believe_absence: whether it is late enough to believe that the attempt never came there.
-    """
-    amount, terms = Money(held.amount_microusd), read_price_id(held.price_id)
-    unreported = Resolution(amount, terms.cost(amount), None, release=False)
-    if found.fate is Fate.CHARGED:
-        if found.cost is None or found.cost < NOTHING:  # a negative figure is no bill
-            return unreported
-        return Resolution(terms.charge(found.cost, amount), found.cost, found.cost, release=False)
-    if found.fate is Fate.NOT_CHARGED:
-        if unit is PriceUnit.REQUEST:  # the operator's price says that a call is owed for, however it ended
-            return unreported
-        return Resolution(NOTHING, NOTHING, None, release=True)
-    if found.fate is Fate.ABSENT and believe_absence:
-        return Resolution(NOTHING, NOTHING, None, release=True)
-    return None
+    upstream_account: str = ""
+    """The deployment's `upstream_account`."""
 
 
 @dataclass(slots=True)
-class _Patience:
-    """When an attempt is asked about next."""
+class _Look:
+    """When an attempt is asked about next; all on the monotonic clock."""
 
     due: float
-    """On the monotonic clock."""
     pause: float
     """Before the question after that, in seconds."""
+    first_seen: float
+    absent_since: float | None = None
+    """When the provider first said that it knows nothing of it."""
+
+
+@dataclass(slots=True)
+class _Queue:
+    """What one account is to be asked about, and how it has answered so far."""
+
+    account: Account
+    waiting: dict[str, HeldAttempt] = field(default_factory=dict)
+    failures: int = 0
+    """In a row."""
+    rests_until: float = 0.0
+    """On the monotonic clock."""
+    asking: asyncio.Task[int] | None = None
 
 
 class Reconciler:
@@ -163,15 +157,23 @@ class Reconciler:
             log: gets a line for every attempt that was cleared up.
         """
         self._ledger = ledger
-        self._accounts = accounts
+        self._by_name = accounts
+        self._by_account: dict[tuple[str, str | None], Account] = {
+            (each.deployment.provider, each.upstream_account): each
+            for each in reversed(list(accounts.values()))
+            if each.upstream_account
+        }
         self._cadence = cadence
         self._wall = wall
         self._clock = clock
         self._sleep = sleep
         self._count = count
         self._log = log
-        self._patience: OrderedDict[str, _Patience] = OrderedDict()
+        self._looks: OrderedDict[str, _Look] = OrderedDict()
+        self._queues: dict[Hashable, _Queue] = {}
         self._older_than: int | None = None
+        self._was_due = False
+        """Whether there was anything to ask about in the last round."""
 
     async def run(self, may: Callable[[], Awaitable[bool]] | None = None) -> None:
         """
@@ -182,22 +184,25 @@ class Reconciler:
                 always. The first is anybody's, since whoever had the lease may just have died with it.
         """
         first = True
-        while True:
-            self._ledger.new_hold.clear()  # another gateway's round finds it as well
-            try:
-                if may is None or await may() or first:
-                    await self.round()
-                else:
-                    self._patience.clear()
-            except LedgerUnavailable as error:
-                self._log.warning("reconciliation_failed", reason=str(error))
-            first = False
-            await self._sleep(min(self._cadence.every, 1.0))  # however many holds come, a round a second is enough
-            try:
-                async with asyncio.timeout(self._until_next()):
-                    await self._ledger.new_hold.wait()
-            except TimeoutError:
-                continue
+        try:
+            while True:
+                self._ledger.new_hold.clear()  # another gateway's round finds it as well
+                try:
+                    if may is None or await may() or first:
+                        self._ask_about(await self._next_page())
+                    else:
+                        self._looks.clear()
+                except LedgerUnavailable as error:
+                    self._log.warning("reconciliation_failed", reason=str(error))
+                first = False
+                await self._sleep(min(self._cadence.every, 1.0))  # however many come, a round a second is enough
+                try:
+                    async with asyncio.timeout(self._until_next()):
+                        await self._ledger.new_hold.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            await self._stop()
 
     async def round(self, *, force: bool = False) -> int:
         """
@@ -209,64 +214,113 @@ class Reconciler:
         Raises:
             LedgerUnavailable: the database is out of reach.
         """
-        due: defaultdict[str, list[HeldAttempt]] = defaultdict(list)
-        page = await self._all_held() if force else await self._next_page()
-        for held in page:
-            if self._is_known(held) and (self._is_due(held) or force):
-                due[held.deployment].append(held)
-        self._forget_all_but(page)
-        cleared = await asyncio.gather(*(self._ask_in_turn(attempts) for attempts in due.values()))
-        return sum(cleared)
+        cleared = 0
+        try:
+            async for page in self._all_pages() if force else self._one_page():
+                cleared += sum(await asyncio.gather(*self._ask_about(page, force=force)))
+        finally:
+            await self._stop()
+        return cleared
 
-    async def _all_held(self) -> list[HeldAttempt]:
-        """Return every attempt on hold, newest first."""
-        page = found = await self._ledger.held(PAGE)
-        while len(page) == PAGE:
-            page = await self._ledger.held(PAGE, before=page[-1].hold)
-            found = [*found, *page]
-        return found
+    async def _one_page(self) -> AsyncIterator[list[HeldAttempt]]:
+        yield await self._next_page()
+
+    async def _all_pages(self) -> AsyncIterator[list[HeldAttempt]]:
+        """Yield every attempt on hold, newest first."""
+        page = await self._ledger.held(PAGE)
+        while page:
+            yield page
+            page = await self._ledger.held(PAGE, before=page[-1].hold) if len(page) == PAGE else []
 
     async def _next_page(self) -> list[HeldAttempt]:
         """Return the newest attempts on hold, and a stretch of the older ones, which moves on from round to round."""
         newest = await self._ledger.held(PAGE)
         if len(newest) < PAGE:
+            self._older_than = None
             return newest
         before = min(newest[-1].hold, self._older_than or newest[-1].hold)
         older = await self._ledger.held(PAGE, before=before)
         self._older_than = older[-1].hold if len(older) == PAGE else None
         return [*newest, *older]
 
-    async def _ask_in_turn(self, attempts: list[HeldAttempt]) -> int:
-        """Ask one deployment about its attempts, oldest first, until it cannot be asked."""
-        account = self._accounts[attempts[0].deployment]
+    def _ask_about(self, page: list[HeldAttempt], *, force: bool = False) -> list[asyncio.Task[int]]:
+        """Have every account asked about those attempts of a page whose time has come; return who asks."""
+        now = self._clock()
+        for held in sorted(page, key=lambda held: held.hold):
+            account = self._account_of(held)
+            if account is None or not (force or self._look(held).due <= now):
+                continue
+            key = (account.deployment.provider, account.upstream_account or account.deployment.name)
+            queue = self._queues.setdefault(key, _Queue(account))
+            if queue.rests_until <= now and len(queue.waiting) < 2 * PAGE:
+                queue.waiting.setdefault(held.attempt_id, held)
+        self._forget_all_but(page)
+        ready = [queue for queue in self._queues.values() if queue.waiting]
+        self._was_due = bool(ready)
+        for queue in ready:
+            if queue.asking is None or queue.asking.done():
+                queue.asking = asyncio.create_task(self._ask(queue, force=force))
+        return [queue.asking for queue in ready if queue.asking is not None]
+
+    def _account_of(self, held: HeldAttempt) -> Account | None:
+        """Return who is asked about an attempt; None where the configuration names nobody any more."""
+        named = self._by_name.get(held.deployment)
+        if named is not None and named.deployment.provider != held.provider:
+            named = None
+        if named is not None and named.upstream_account == held.upstream_account:
+            return named
+        made_with = self._by_account.get((held.provider, held.upstream_account))
+        if made_with is not None:
+            return made_with
+        return named if named is not None and named.deployment.model == held.model else None
+
+    async def _ask(self, queue: _Queue, *, force: bool) -> int:
+        """Ask one account about its attempts, a few at a time; one at a time where the last one failed."""
+        at_once = AT_ONCE if queue.failures == 0 else 1
+        return sum(await asyncio.gather(*(self._ask_in_turn(queue, force=force) for _ in range(at_once))))
+
+    async def _ask_in_turn(self, queue: _Queue, *, force: bool) -> int:
+        """Ask about what waits, one after another, until nothing does or the account has to rest."""
         cleared = 0
-        for held in (waiting := deque(reversed(attempts))).copy():
-            try:
-                result, charge = await self._clear_up(held, account)
-            except LedgerUnavailable as error:
-                self._log.warning("reconciliation_failed", reason=str(error))
-                result, charge = Result.FAILED, NOTHING
+        while queue.waiting:
+            held = queue.waiting.pop(next(iter(queue.waiting)))
+            self._look(held).due = math.inf  # not again before it is answered
+            result, charge = await self._result(held, queue.account, force=force)
             self._count(held, result, charge)
-            if result is Result.FAILED:
-                for each in waiting:
-                    self._postpone(each)
-                break
-            waiting.popleft()
             cleared += result in {Result.SETTLED, Result.RELEASED}
+            if result is not Result.FAILED:
+                queue.failures = 0
+                continue
+            self._postpone(held)
+            queue.failures += 1
+            if queue.failures >= FAILURES_IN_A_ROW:
+                rest = max(self._cadence.first, 1.0) * 2 ** min(queue.failures - FAILURES_IN_A_ROW, 10)
+                queue.rests_until = self._clock() + min(rest, LONGEST_REST_SECONDS)
+                queue.waiting.clear()  # each is found in the ledger again
         return cleared
 
-    async def _clear_up(self, held: HeldAttempt, account: Account) -> tuple[Result, Money]:
+    async def _result(self, held: HeldAttempt, account: Account, *, force: bool) -> tuple[Result, Money]:
+        """Ask about one attempt; see `_clear_up`. The ledger out of reach is a failure, too."""
+        try:
+            return await self._clear_up(held, account, force=force)
+        except LedgerUnavailable as error:
+            self._log.warning("reconciliation_failed", reason=str(error))
+            return Result.FAILED, NOTHING
+
+    async def _clear_up(self, held: HeldAttempt, account: Account, *, force: bool) -> tuple[Result, Money]:
         """Ask about one attempt, and resolve its hold where that is possible."""
         found = await self._found(held, account)
         if found is None:
             return Result.FAILED, NOTHING
-        age = self._wall() - held.held_at / _MICROS
-        resolution = resolve(found, held, account.unit, believe_absence=age >= self._cadence.absent)
+        believed = found.fate is Fate.ABSENT and self._is_absence_believed(held, force=force)
+        same = held.upstream_account in {None, account.upstream_account}  # None: made before that was kept
+        resolution = resolve(found, held, account.unit, believe_absence=believed, same_account=same)
         if resolution is None:
-            self._postpone(held, at_most=self._cadence.absent - age if found.fate is Fate.ABSENT else None)
+            at_most = self._cadence.absent - self._age(held) if found.fate is Fate.ABSENT and same else None
+            self._postpone(held, at_most=at_most)
             return Result.UNKNOWN, NOTHING
         verdict = await self._written(held, found, resolution)
-        self._patience.pop(held.attempt_id, None)
+        self._looks.pop(held.attempt_id, None)
         if verdict is not Verdict.WRITTEN:
             return Result.BEATEN, NOTHING
         self._log.info(
@@ -286,7 +340,9 @@ class Reconciler:
                 account.deployment, attempt_id=held.attempt_id, upstream_ref=held.upstream_ref, deadline=deadline
             )
         except ProviderError as error:
-            self._log.warning("look_up_failed", deployment=held.deployment, reason=error.message)
+            self._log.warning(
+                "look_up_failed", deployment=held.deployment, attempt_id=held.attempt_id, reason=error.message
+            )
         except Exception:  # noqa: BLE001 - an adapter may be anybody's code, and the others' holds wait
             self._log.exception("adapter_defect", deployment=held.deployment, attempt_id=held.attempt_id)
         return None
@@ -303,43 +359,55 @@ class Reconciler:
             upstream_ref=found.upstream_ref or held.upstream_ref,
         )
 
-    def _is_known(self, held: HeldAttempt) -> bool:
-        """Whether the configuration still says of the attempt's deployment what it said then."""
-        account = self._accounts.get(held.deployment)
-        if account is None:
-            return False
-        return (account.deployment.provider, account.deployment.model) == (held.provider, held.model)
+    def _age(self, held: HeldAttempt) -> float:
+        """Return for how many seconds an attempt has been on hold: by the calendar, or by what was seen of it here."""
+        look = self._looks.get(held.attempt_id)
+        seen = 0.0 if look is None else self._clock() - look.first_seen
+        return max(self._wall() - held.held_at / _MICROS, seen)
 
-    def _is_due(self, held: HeldAttempt) -> bool:
-        """Whether it is time to ask about an attempt."""
-        patience = self._patience.get(held.attempt_id)
-        if patience is None:
-            age = self._wall() - held.held_at / _MICROS
-            self._remember(held, in_seconds=self._cadence.first - age, pause=max(self._cadence.first, 0.1))
-            patience = self._patience[held.attempt_id]
-        return patience.due <= self._clock()
+    def _is_absence_believed(self, held: HeldAttempt, *, force: bool) -> bool:
+        """Whether it is late enough for an attempt that its provider knows nothing of to have never come there."""
+        look, now = self._look(held), self._clock()
+        if look.absent_since is None:
+            look.absent_since = now
+        again = now - look.absent_since >= min(self._cadence.absent, ABSENT_AGAIN_SECONDS)
+        return self._age(held) >= self._cadence.absent and (again or force)
+
+    def _look(self, held: HeldAttempt) -> _Look:
+        """Return when an attempt is asked about next; one that is new here by when it was put on hold."""
+        look = self._looks.get(held.attempt_id)
+        if look is None:
+            now, first = self._clock(), self._cadence.first
+            age = max(0.0, self._wall() - held.held_at / _MICROS)
+            look = self._looks[held.attempt_id] = _Look(now + first - age, max(first, 0.1), now)
+            if len(self._looks) > _MOST_REMEMBERED:
+                self._looks.popitem(last=False)
+        return look
 
     def _postpone(self, held: HeldAttempt, *, at_most: float | None = None) -> None:
         """Ask about an attempt again after a pause, which doubles each time."""
-        pause = self._patience[held.attempt_id].pause
-        wait = pause if at_most is None else min(pause, max(0.0, at_most))
-        self._remember(held, in_seconds=wait, pause=min(2 * pause, LONGEST_PAUSE_SECONDS))
-
-    def _remember(self, held: HeldAttempt, *, in_seconds: float, pause: float) -> None:
-        self._patience[held.attempt_id] = _Patience(self._clock() + in_seconds, pause)
-        self._patience.move_to_end(held.attempt_id)
-        while len(self._patience) > _MOST_REMEMBERED:
-            self._patience.popitem(last=False)
+        look = self._look(held)
+        wait = look.pause if at_most is None else min(look.pause, max(0.0, at_most))
+        look.due, look.pause = self._clock() + wait, min(2 * look.pause, LONGEST_PAUSE_SECONDS)
+        self._looks.move_to_end(held.attempt_id)
 
     def _forget_all_but(self, page: list[HeldAttempt]) -> None:
         """Forget the attempts that would be due and are not on hold any more, or far back in the ledger."""
         now, here = self._clock(), {held.attempt_id for held in page}
-        gone = [name for name, patience in self._patience.items() if patience.due <= now and name not in here]
-        for name in gone:
-            del self._patience[name]
+        for name in [name for name, look in self._looks.items() if look.due <= now and name not in here]:
+            del self._looks[name]
 
     def _until_next(self) -> float:
         """Return the seconds to the next round, when no new hold comes: until somebody is due, at most `every`."""
+        if self._older_than is not None and self._was_due:
+            return 0.0  # and further back there may be more
         now = self._clock()
-        soonest = min((patience.due for patience in self._patience.values()), default=now + self._cadence.every)
+        soonest = min((look.due for look in self._looks.values()), default=now + self._cadence.every)
         return max(0.0, min(soonest - now, self._cadence.every))
+
+    async def _stop(self) -> None:
+        """Have nobody ask any more."""
+        asking = [queue.asking for queue in self._queues.values() if queue.asking is not None]
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)

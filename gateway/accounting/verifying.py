@@ -93,7 +93,7 @@ def _follow(head: Head, row: Any) -> Iterator[Break]:
     if row.sequence != head.sequence + 1:
         yield Break("sequence", str(head.sequence + 1), str(row.sequence), row.writer, row.sequence, row.attempt_id)
         return
-    expected = link(head.chain, row[: len(CHAINED)])
+    expected = link(head.chain, row[: len(CHAINED)], row.upstream_account)
     if expected != row.chain:
         yield Break("chain", expected, row.chain, row.writer, row.sequence, row.attempt_id)
 

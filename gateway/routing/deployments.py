@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from providers.contract import Deployment, Model
+from providers.contract import Deployment, Model, upstream_account
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,12 @@ class Offer:
     """Its share of the traffic under `weighted`, beside the others' weights; with 0 it is asked after all others."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """The operator's own words about it; they decide nothing."""
+    upstream_account: str = field(init=False)
+    """Which endpoint and account its calls are made with; see `providers.contract.upstream_account`."""
+
+    def __post_init__(self) -> None:
+        """Work out once what every attempt is booked with."""
+        object.__setattr__(self, "upstream_account", upstream_account(self.deployment, self.model))
 
     @property
     def name(self) -> str:

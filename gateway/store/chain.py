@@ -15,10 +15,11 @@ from blake3 import blake3
 
 from gateway.store.entry import Entry
 
-CHAINED: tuple[str, ...] = (*Entry._fields, "writer", "sequence")
-"""The columns that an entry's hash covers, in the order in which it covers them; `id` and `chain` are left out."""
+CHAINED: tuple[str, ...] = (*Entry._fields[:-1], "writer", "sequence")
+"""The columns that an entry's hash covers, in the order in which it covers them; `id` and `chain` are left out. An
+entry's `upstream_account`, where it has one, is covered after them: entries from before it was kept have none."""
 
-STORED: tuple[str, ...] = (*CHAINED, "chain")
+STORED: tuple[str, ...] = (*CHAINED, "chain", "upstream_account")
 """What is written of an entry: all but its `id`, which the database gives."""
 
 
@@ -27,18 +28,20 @@ def genesis(writer: str) -> str:
     return blake3(writer.encode()).hexdigest()
 
 
-def link(previous: str, values: Sequence[Any]) -> str:
+def link(previous: str, values: Sequence[Any], upstream_account: str | None = None) -> str:
     """
     Return an entry's hash, as 64 hexadecimal digits.
 
     Args:
         previous: the hash of the writer's entry before this one; `genesis` before the first.
         values: the entry's values of `CHAINED`, in that order.
+        upstream_account: the entry's.
 
     Raises:
         TypeError: a value cannot be stored, such as half a character.
     """
-    return blake3(previous.encode() + orjson.dumps(values)).hexdigest()
+    covered = values if upstream_account is None else (*values, upstream_account)
+    return blake3(previous.encode() + orjson.dumps(covered)).hexdigest()
 
 
 class Head(NamedTuple):
@@ -70,7 +73,7 @@ def chained(head: Head, entries: Sequence[Entry]) -> tuple[list[tuple[Any, ...]]
     rows: list[tuple[Any, ...]] = []
     for entry in entries:
         sequence += 1
-        values = (*entry, writer, sequence)
-        chain = link(chain, values)
-        rows.append((*values, chain))
+        values = (*entry[:-1], writer, sequence)
+        chain = link(chain, values, entry.upstream_account)
+        rows.append((*values, chain, entry.upstream_account))
     return rows, Head(writer, sequence, chain)

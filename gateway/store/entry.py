@@ -57,7 +57,7 @@ class Entry(NamedTuple):
     One line of the ledger, its fields in the order of the table's columns.
 
     A named tuple and not a dataclass, because it is handed to the database as it is, twice for each attempt.
-    The identity of the attempt (`request_id` to `tags`) stands on the reserve alone, so that it exists once.
+    The identity of the attempt (from `request_id` on) stands on the reserve alone, so that it exists once.
     """
 
     attempt_id: str
@@ -96,6 +96,8 @@ class Entry(NamedTuple):
     """Microseconds since 1970, UTC: when a reservation that is still open counts as abandoned."""
     tags: str | None = None
     """A JSON object of strings."""
+    upstream_account: str | None = None
+    """Which endpoint and account the call was made with; see `providers.contract.upstream_account`."""
 
 
 class Moves(NamedTuple):

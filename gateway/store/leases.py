@@ -4,7 +4,8 @@ A lease on a piece of work that one gateway at a time should do, such as the swe
 Whoever has it renews it. When that gateway dies or hangs, the lease runs out, and another one takes it. Every taking
 raises the token, so that a gateway which was only asleep finds its lease gone, even if it was given back meanwhile.
 
-On PostgreSQL the database's clock alone decides. SQLite serves the processes of one machine, which have one clock.
+On PostgreSQL the database's clock alone decides. SQLite serves the processes of one machine, which have one clock. A
+lease that would last longer than any does was taken before that clock was set back, and is free.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ _NOW = {"postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS b
 _TAKE = """
 INSERT INTO leases (name, holder, token, expires_at) VALUES (:name, :holder, 1, {now} + :span)
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, token = leases.token + 1, expires_at = excluded.expires_at
-WHERE leases.expires_at <= {now} OR leases.holder = excluded.holder RETURNING token
+WHERE leases.expires_at <= {now} OR leases.expires_at > {now} + :longest OR leases.holder = excluded.holder
+RETURNING token
 """
 _RENEW = "UPDATE leases SET expires_at = {now} + :span WHERE name = :name AND holder = :holder AND token = :token"
 _GIVE_BACK = "UPDATE leases SET expires_at = 0 WHERE name = :name AND holder = :holder AND token = :token"
@@ -47,6 +49,7 @@ class Lease:
         """
         self._database = database
         self._given: dict[str, str | int] = {"name": name, "holder": holder, "span": round(seconds * _MICROS)}
+        self._given["longest"] = 2 * round(seconds * _MICROS)
         self._wall = wall
         self._token: int | None = None
 

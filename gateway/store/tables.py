@@ -63,6 +63,7 @@ entries = Table(
     Column("writer", Text, nullable=False),
     Column("sequence", Whole, nullable=False),
     Column("chain", Text, nullable=False),
+    Column("upstream_account", Text),
     UniqueConstraint("attempt_id", "phase", name="entries_once_a_phase"),
     UniqueConstraint("writer", "sequence", name="entries_once_in_chain"),
     CheckConstraint(

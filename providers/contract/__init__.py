@@ -12,6 +12,7 @@ from providers.contract.deployment import (
     Model,
     PriceUnit,
     Secret,
+    upstream_account,
 )
 from providers.contract.encoded import (
     PIECE_BYTES,
@@ -170,4 +171,5 @@ __all__ = [
     "is_gzip",
     "read_encoded",
     "undo",
+    "upstream_account",
 ]

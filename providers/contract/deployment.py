@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -106,6 +107,8 @@ class Model:
     capabilities: Capabilities
     list_price: ListPrice | None = None
     """None where the provider publishes no price: the configuration has to name one, or it takes no traffic."""
+    account_options: frozenset[str] = frozenset()
+    """The options of a deployment that decide whose call it is, or how it is found again: see `upstream_account`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +129,18 @@ class Deployment:
     """Where the upstream may say that work has ended; empty where the gateway has no public address."""
     callback_secrets: tuple[Secret, ...] = ()
     """What callbacks are signed with, any one of them; none where callbacks come unsigned."""
+
+
+def upstream_account(deployment: Deployment, model: Model) -> str:
+    """
+    Return what tells the endpoint and the account of a deployment's calls from all others, as 16 hexadecimal digits.
+
+    A call whose answer was lost can be looked up with the same ones alone: what another endpoint, another credential
+    or another form of call does not know may have been billed all the same. It is a digest, so that the credential
+    can be kept nowhere by it.
+    """
+    options = (
+        f"{name}={deployment.options[name]}" for name in sorted(model.account_options & deployment.options.keys())
+    )
+    parts = (deployment.provider, deployment.endpoint, deployment.credential.reveal(), *options)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

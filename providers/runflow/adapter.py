@@ -52,6 +52,10 @@ class AnotherRun(ProviderFailed):
     may_have_charged = True
 
 
+#: Statuses with which a run's own record tells nothing, and the list of runs may: it is gone, or cannot be read.
+_RECORD_IS_NO_USE = frozenset({200, 404, 410})
+
+
 class Runflow:
     """Runflow's SAM 3 and Smart Segmentation, as a `Provider` that is `Notified` and has a `FreeProbe`."""
 
@@ -132,19 +136,26 @@ class Runflow:
         """
         Find an attempt's run by its id, or else by the reference it was created with.
 
-        The synchronous calls leave no reference, so of those nobody can tell.
+        The synchronous calls leave no reference, so of those nobody can tell. A run whose id came back was there: that
+        neither its id nor the list knows it any more does not say that it was not billed.
 
         Raises:
             ProviderError: no word of it now.
         """
         api = self._api(deployment, deadline)
         if upstream_ref is not None:
-            run = await api.get_run(upstream_ref)
-            if run.client_ref in {None, attempt_id}:
-                return to_found([run])
-        if api.account.generation == CURRENT_GENERATION:
-            return to_found(await api.find_runs(attempt_id))
-        return Found(Fate.UNKNOWN)
+            try:
+                run = await api.get_run(upstream_ref)
+            except ProviderError as error:
+                if error.status not in _RECORD_IS_NO_USE:
+                    raise
+            else:
+                if run.client_ref in {None, attempt_id}:
+                    return to_found([run])
+        if api.account.generation != CURRENT_GENERATION:
+            return Found(Fate.UNKNOWN)
+        runs = await api.find_runs(attempt_id)
+        return Found(Fate.UNKNOWN) if upstream_ref is not None and not runs else to_found(runs)
 
     async def probe(self, deployment: Deployment, *, deadline: Deadline) -> None:
         """

@@ -31,6 +31,9 @@ CURRENT_GENERATION = 3
 
 MOST_MASKS = 32
 
+#: Whose a run is, and whether it has a reference to be found by, hangs on these.
+_ACCOUNT_OPTIONS = frozenset({"generation", "organization_id"})
+
 MODELS = MappingProxyType(
     {
         SAM3: Model(
@@ -50,6 +53,7 @@ MODELS = MappingProxyType(
                 valid_from="2026-04-05",
                 source="https://docs.runflow.io/models/meta/sam-3/image",
             ),
+            account_options=_ACCOUNT_OPTIONS,
         ),
         SMART: Model(
             name=SMART,
@@ -65,6 +69,7 @@ MODELS = MappingProxyType(
                 valid_from="2026-11-20",
                 source="https://www.runflow.io/models/runflow/smart-segmentation",
             ),
+            account_options=_ACCOUNT_OPTIONS,
         ),
     }
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -41,11 +40,23 @@ class Rounds:
 
 
 @dataclass
+class Hand:
+    """A monotonic clock, wound by hand."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        """Return seconds."""
+        return self.now
+
+
+@dataclass
 class Gateway:
     """One that sweeps."""
 
     ledger: Ledger
     lease: Lease
+    clock: Hand
     now: float = NOON
     grace_seconds: float = 5.0
     rounds: Rounds = field(default_factory=Rounds)
@@ -91,8 +102,10 @@ class Gateway:
 @asynccontextmanager
 async def opened(url: str, name: str) -> AsyncIterator[Gateway]:
     """Open one gateway's ledger."""
-    ledger = await Ledger.open(url, wall=lambda: gateway.now, clock=time.monotonic, answer_seconds=10)
-    gateway = Gateway(ledger, Lease(ledger.database, "sweep", holder=name, seconds=30, wall=lambda: gateway.now))
+    clock = Hand()
+    ledger = await Ledger.open(url, wall=lambda: gateway.now, clock=clock, answer_seconds=10)
+    lease = Lease(ledger.database, "sweep", holder=name, seconds=30, wall=lambda: gateway.now)
+    gateway = Gateway(ledger, lease, clock)
     try:
         yield gateway
     finally:
@@ -167,3 +180,21 @@ async def test_sweeping_goes_on_when_the_database_is_back(one: Gateway) -> None:
         await rename("away", "entries")
         await one.sweep_again()
     assert (1, ["sweep_failed", "reservations_abandoned"]) == (await one.held(), one.events())
+
+
+@pytest.mark.parametrize("ahead", [7200.0, -7200.0], ids=["forward", "back"])
+async def test_the_calendar_may_jump(one: Gateway, other: Gateway, ahead: float) -> None:
+    """What a dead gateway left open is held after its own seconds, though the calendar was set two hours away."""
+    await one.leave_open("att_1")
+    async with other.sweeping():
+        assert 0 == await other.held()
+        one.now = other.now = NOON + ahead
+        await other.sweep_again()
+        other.clock.now += 16
+        await other.sweep_again()
+        assert 1 == await other.held()
+        await one.leave_open("att_2")
+        other.clock.now += 16
+        one.now = other.now = NOON + ahead + 16
+        await other.sweep_again()
+        assert 2 == await other.held()

@@ -6,7 +6,7 @@ import asyncio
 import io
 import itertools
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
@@ -25,7 +25,8 @@ from gateway.accounting import (
     Tally,
     UsageQuery,
 )
-from gateway.accounting.reconciling import LONGEST_PAUSE_SECONDS, PAGE, resolve
+from gateway.accounting.reconciling import AT_ONCE, FAILURES_IN_A_ROW, LONGEST_PAUSE_SECONDS, PAGE
+from gateway.accounting.resolution import resolve
 from gateway.store import Verdict
 from gateway.store.leases import Lease
 from gateway.telemetry.logs import make_logger
@@ -65,6 +66,10 @@ class Oracle(Provider):
 
     found: Found | Exception = field(default_factory=lambda: CHARGED)
     asked: list[tuple[str, str | None]] = field(default_factory=list)
+    by_attempt: dict[str, Found | Exception] = field(default_factory=dict)
+    """What it says of single attempts instead."""
+    silent: asyncio.Event | None = None
+    """Where set, an answer comes only when this is."""
     together: asyncio.Barrier | None = None
     """Where set, an answer comes only when as many have asked."""
 
@@ -87,9 +92,12 @@ class Oracle(Provider):
         await asyncio.sleep(0)
         if self.together is not None:
             await self.together.wait()
-        if isinstance(self.found, Exception):
-            raise self.found
-        return self.found
+        if self.silent is not None:
+            await self.silent.wait()
+        found = self.by_attempt.get(attempt_id, self.found)
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def check(self, _deployment: Deployment) -> None:
         """Take any deployment."""
@@ -106,6 +114,11 @@ class Oracle(Provider):
         """Have nothing to let go of."""
 
 
+def account(oracle: Oracle, name: str = "eu", upstream_account: str = "") -> Account:
+    """Return a deployment whose provider is asked."""
+    return Account(Deployment(name, "runflow", "sam-3", "eu"), oracle, PriceUnit.SUCCESS, upstream_account)
+
+
 @dataclass
 class Bench:
     """A ledger, an oracle and a clock."""
@@ -117,8 +130,15 @@ class Bench:
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     log: io.StringIO = field(default_factory=io.StringIO)
 
-    def reconciler(self, *, cadence: Cadence = CADENCE, ledger: Ledger | None = None) -> Reconciler:
-        """Return one that knows the deployment `eu`."""
+    def reconciler(
+        self,
+        *,
+        cadence: Cadence = CADENCE,
+        ledger: Ledger | None = None,
+        accounts: Mapping[str, Account] | None = None,
+        wall: Callable[[], float] | None = None,
+    ) -> Reconciler:
+        """Return one that knows the deployment `eu`, or others."""
 
         def count(held: HeldAttempt, result: Result, charge: Money) -> None:
             self.counted.append((held.attempt_id, result, charge.microusd))
@@ -126,9 +146,9 @@ class Bench:
 
         return Reconciler(
             ledger or self.ledger,
-            {"eu": Account(Deployment("eu", "runflow", "sam-3", "eu"), self.oracle, PriceUnit.SUCCESS)},
+            accounts or {"eu": account(self.oracle)},
             cadence,
-            wall=self.clock,
+            wall=wall or self.clock,
             clock=self.clock,
             sleep=asyncio.sleep,
             count=count,
@@ -221,18 +241,105 @@ async def test_no_word(bench: Bench, word: Found | Exception, result: Result) ->
     assert Tally(attempts=1, held=1, held_microusd=5000) == await bench.total()
 
 
-async def test_one_failure_spares_the_others(bench: Bench) -> None:
-    """A deployment that cannot be asked about one attempt is not asked about its others in the same round."""
-    await bench.hold("att_1", "att_2", "att_3")
+async def test_one_that_cannot_be_read_keeps_no_other_waiting(bench: Bench) -> None:
+    """Each attempt has its own next look: those that can be read are cleared up in the first round."""
+    names = [f"att_{number}" for number in range(9)]
+    await bench.hold(*names)
+    bench.oracle.by_attempt = dict.fromkeys(names[::3], ProviderUnreachable("404"))
+    bench.clock.now += CADENCE.first
+    reconciler = bench.reconciler()
+    assert 6 == await reconciler.round()
+    assert 0 == await reconciler.round()
+    assert sorted(names) == sorted(name for name, _ in bench.oracle.asked)
+    bench.oracle.by_attempt.clear()
+    bench.clock.now += CADENCE.first
+    assert 3 == await reconciler.round()
+
+
+async def test_an_account_that_fails_in_a_row_rests(bench: Bench) -> None:
+    """It is asked a few questions more at most, then one now and again; and all that waits once it answers."""
+    names = [f"att_{number:02}" for number in range(40)]
+    await bench.hold(*names)
     bench.oracle.found = ProviderUnreachable("no connection")
     bench.clock.now += CADENCE.first
     reconciler = bench.reconciler()
     await reconciler.round()
-    await reconciler.round()
-    assert [("att_1", None)] == bench.oracle.asked
+    assert len(bench.oracle.asked) < FAILURES_IN_A_ROW + AT_ONCE
+    for _ in range(5):
+        before = len(bench.oracle.asked)
+        await reconciler.round()
+        assert before == len(bench.oracle.asked)
+        bench.clock.now += 60
+        await reconciler.round()
+        assert before + 1 == len(bench.oracle.asked)
     bench.oracle.found = CHARGED
+    bench.clock.now += 60
+    cleared = 0
+    for _ in range(5):
+        cleared += await reconciler.round()
+        bench.clock.now += 400
+    assert len(names) == cleared
+
+
+async def test_accounts_are_asked_side_by_side(bench: Bench) -> None:
+    """While one takes its time, however many rounds, the holds of another one are cleared up."""
+    silent = Oracle(silent=asyncio.Event())
+    await bench.hold("slow_1", deployment="slow")
+    reconciler = bench.reconciler(
+        cadence=Cadence(every=0.01, first=0, absent=300),
+        accounts={"eu": account(bench.oracle, "eu", "a"), "slow": account(silent, "slow", "b")},
+    )
+    running = asyncio.ensure_future(reconciler.run())
+    async with asyncio.timeout(30):
+        for number in range(3):
+            await bench.hold(f"att_{number}")
+            await bench.heard.wait()
+            bench.heard.clear()
+    assert 3 == (await bench.total()).settled
+    assert [("slow_1", None)] == silent.asked
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+@pytest.mark.parametrize(
+    ("found", "held"),
+    [(Found(Fate.ABSENT), 5000), (Found(Fate.NOT_CHARGED), 5000), (CHARGED, 0)],
+    ids=["absent", "not_charged", "charged"],
+)
+async def test_another_account_is_believed_only_in_what_it_billed(bench: Bench, found: Found, held: int) -> None:
+    """Where endpoint or credential have changed since, no word of the new ones releases a hold."""
+    await bench.hold("att_1", upstream_account="old")
+    bench.oracle.found = found
+    reconciler = bench.reconciler(accounts={"eu": account(bench.oracle, "eu", "new")})
+    for _ in range(4):
+        bench.clock.now += 2 * CADENCE.absent
+        await reconciler.round()
+    assert held == (await bench.total()).held_microusd
+
+
+async def test_the_account_is_asked_whatever_it_is_called_now(bench: Bench) -> None:
+    """A hold goes to the deployment with the endpoint and the account that it was made with, not to its namesake."""
+    namesake = Oracle(Found(Fate.ABSENT))
+    await bench.hold("att_1", upstream_account="old")
     bench.clock.now += CADENCE.first
-    assert 3 == await reconciler.round()
+    accounts = {"eu": account(namesake, "eu", "new"), "renamed": account(bench.oracle, "renamed", "old")}
+    assert 1 == await bench.reconciler(accounts=accounts).round()
+    assert [] == namesake.asked
+
+
+@pytest.mark.parametrize("ahead", [7200.0, -7200.0], ids=["forward", "back"])
+async def test_the_calendar_may_jump(bench: Bench, ahead: float) -> None:
+    """Set two hours forward or back, absence is still believed, after the seconds that were really seen to pass."""
+    await bench.hold("att_1")
+    bench.oracle.found = Found(Fate.ABSENT)
+    reconciler = bench.reconciler(wall=lambda: bench.clock() + ahead)
+    bench.clock.now += CADENCE.first
+    assert 0 == await reconciler.round()
+    for _ in range(40):
+        bench.clock.now += CADENCE.first
+        await reconciler.round()
+    assert Tally(attempts=1, released=1) == await bench.total()
 
 
 @pytest.mark.parametrize("change", [{"deployment": "gone"}, {"model": "sam-2"}, {"provider": "prodia"}])

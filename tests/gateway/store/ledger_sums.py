@@ -114,5 +114,5 @@ def _check_chains(rows: list[dict[str, Any]]) -> None:
     for row in sorted(rows, key=lambda row: (row["writer"], row["sequence"])):
         sequence, previous = heads.get(row["writer"], (0, genesis(row["writer"])))
         assert sequence + 1 == row["sequence"], f"a gap in the chain of {row['writer']}"
-        assert link(previous, [row[name] for name in CHAINED]) == row["chain"]
+        assert link(previous, [row[name] for name in CHAINED], row["upstream_account"]) == row["chain"]
         heads[row["writer"]] = (row["sequence"], row["chain"])

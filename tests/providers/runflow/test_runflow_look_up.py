@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from providers.contract import Fate, Found, Money, ProviderError, ProviderFailed
+from providers.contract import Fate, Found, Money, ProviderFailed
 from tests.providers.runflow.fake_runflow import ATTEMPT, RUN, Scene
 
 
@@ -59,10 +59,18 @@ async def test_other_runs(scene: Scene) -> None:
         await scene.look_up()
 
 
-async def test_unknown_run(scene: Scene) -> None:
-    """A run that was there and is unknown now is no word: the key may see another organization."""
-    with pytest.raises(ProviderError, match="404"):
-        await scene.look_up("0197aaaa-0000-7000-8000-00000000ffff")
+GONE = "0197aaaa-0000-7000-8000-00000000ffff"
+
+
+async def test_a_run_unknown_by_its_id_is_searched_for(scene: Scene) -> None:
+    """Where the id is answered 404, the list is asked by our reference, and what it knows counts."""
+    scene.fake.listed = [run("succeeded", "0.005")]
+    assert Found(Fate.CHARGED, Money(5000), RUN) == await scene.look_up(GONE)
+
+
+async def test_a_run_that_was_there_is_never_absent(scene: Scene) -> None:
+    """A run that neither id nor list knows any more may be billed: the key may see another organization."""
+    assert Found(Fate.UNKNOWN) == await scene.look_up(GONE)
 
 
 @pytest.mark.parametrize("items", [None, [7], {}, "none"])
