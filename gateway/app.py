@@ -46,7 +46,8 @@ from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.telling import Telling
 from gateway.uses import Uses
-from providers.contract import Clock, Deadline, Means, Provider, Workers
+from providers.contract import Clock, Deadline, Decoders, Means, Provider, Workers
+from providers.decoders import DecoderProcesses, usable_cores
 from providers.fetch import GuardedFetcher
 from providers.guard import guarded_socket_factory, parse_allowed
 from providers.registry import build_providers
@@ -74,6 +75,7 @@ def create_app(
     wall: Callable[[], float] = time.time,
     log_to: TextIO | None = None,
     show: Callable[[str], None] = show_key,
+    processes: int = 1,
 ) -> FastAPI:
     """
     Build the gateway. It opens its ledger and its connections when it is started, and closes them when it is stopped.
@@ -85,6 +87,7 @@ def create_app(
         wall: seconds since 1970, UTC: what the ledger is dated by.
         log_to: where the log lines go; standard output when None.
         show: shows the API key that is made at the first start.
+        processes: how many gateways share this machine's cores with it, itself included.
     """
     metrics, log = Metrics(), make_logger(log_to)
     ground = Ground(
@@ -104,7 +107,9 @@ def create_app(
         async with AsyncExitStack() as stack:
             workers = ThreadWorkers(threads=settings.limits.worker_threads, queue=WORKER_QUEUE)
             stack.callback(workers.close)
-            lasting = await open_lasting(settings, ground, workers, stack)
+            decoders = _decoders(settings, clock, beside=processes)
+            stack.callback(decoders.close)
+            lasting = await open_lasting(settings, ground, workers, decoders, stack)
             houses = _houses(lasting, ground, stack, lambda house: setattr(app.state, "house", house))
             await houses.renew(settings)
             ground.metrics.configured(wall())
@@ -172,7 +177,9 @@ async def clear_up(settings: Settings, count: Count) -> int:
     async with AsyncExitStack() as stack:
         workers = ThreadWorkers(threads=settings.limits.worker_threads, queue=WORKER_QUEUE)
         stack.callback(workers.close)
-        supplies = _supplies(settings, tls=trusted(), workers=workers, clock=clock)
+        decoders = _decoders(settings, clock)
+        stack.callback(decoders.close)
+        supplies = _supplies(settings, tls=trusted(), workers=workers, decoders=decoders, clock=clock)
         supplies.held()
         stack.push_async_callback(supplies.let_go)
         providers = supplies.value.providers
@@ -221,7 +228,7 @@ def _houses(
     lasting: Lasting, ground: Ground, stack: AsyncExitStack, show: Callable[[House], None]
 ) -> Houses[_Standing]:
     """Return what swaps houses, and have *stack* close the last one once everything in flight has landed."""
-    supply = partial(_supplies, tls=trusted(), workers=lasting.workers, clock=ground.clock)
+    supply = partial(_supplies, tls=trusted(), workers=lasting.workers, decoders=lasting.decoders, clock=ground.clock)
     reconciliation = Reconciliation(
         lasting.ledger,
         holder=lasting.gateway_id,
@@ -340,6 +347,7 @@ def _services(
         cache=lasting.cache,
         flights=lasting.flights,
         workers=lasting.workers,
+        decoders=lasting.decoders,
         metrics=ground.metrics,
         alerts=alerts,
         drift=memory.drift,
@@ -374,7 +382,16 @@ def _offered(
     return offered(settings, providers, callback_url=partial(callback_url, settings.public_url), known=known)
 
 
-def _supplies(settings: Settings, *, tls: ssl.SSLContext, workers: Workers, clock: Clock) -> Part[_Supplies]:
+def _decoders(settings: Settings, clock: Clock, *, beside: int = 1) -> DecoderProcesses:
+    """Return the decoder processes of one of *beside* gateways on this machine; none is started yet."""
+    limits = settings.limits
+    processes = limits.decoder_processes or max(1, usable_cores() // beside)
+    return DecoderProcesses(processes=processes, memory_bytes=limits.decoder_memory_mb * 2**20, clock=clock)
+
+
+def _supplies(
+    settings: Settings, *, tls: ssl.SSLContext, workers: Workers, decoders: Decoders, clock: Clock
+) -> Part[_Supplies]:
     """Return the providers and the ways out that they share."""
     stack = AsyncExitStack()
     upstream = HttpUpstream(clock, tls=tls)
@@ -384,7 +401,9 @@ def _supplies(settings: Settings, *, tls: ssl.SSLContext, workers: Workers, cloc
     sockets = guarded_socket_factory(parse_allowed(settings.fetch.allow))
     guarded = HttpUpstream(clock, socket_factory=sockets, tls=tls)
     stack.push_async_callback(guarded.close)
-    means = Means(upstream=upstream, fetcher=fetcher, workers=workers, clock=clock, sleep=asyncio.sleep)
+    means = Means(
+        upstream=upstream, fetcher=fetcher, workers=workers, decoders=decoders, clock=clock, sleep=asyncio.sleep
+    )
     providers = build_providers(means)
     for provider in providers.values():
         stack.push_async_callback(provider.close)
@@ -430,6 +449,7 @@ def _offline_means() -> Means:
         upstream=HttpUpstream(clock),
         fetcher=GuardedFetcher(clock),
         workers=ThreadWorkers(threads=1, queue=0),
+        decoders=DecoderProcesses(processes=1, memory_bytes=0, clock=clock),
         clock=clock,
         sleep=asyncio.sleep,
     )

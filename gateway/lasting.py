@@ -41,7 +41,7 @@ from gateway.store.remembered import Remembered
 from gateway.store.secrets import secret
 from gateway.telemetry.metrics import Metrics
 from gateway.telling import Telling
-from providers.contract import Clock, Workers
+from providers.contract import Clock, Decoders, Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,7 @@ class Lasting:
     gateway_id: str
     """Unlike any other gateway's, those of earlier starts included."""
     workers: Workers
+    decoders: Decoders
     ledger: Ledger
     limits: Limits
     once: Once
@@ -101,7 +102,9 @@ class Lasting:
     now: Now
 
 
-async def open_lasting(settings: Settings, ground: Ground, workers: Workers, stack: AsyncExitStack) -> Lasting:
+async def open_lasting(
+    settings: Settings, ground: Ground, workers: Workers, decoders: Decoders, stack: AsyncExitStack
+) -> Lasting:
     """
     Open what has to be opened, and have *stack* close it in the opposite order.
 
@@ -109,6 +112,7 @@ async def open_lasting(settings: Settings, ground: Ground, workers: Workers, sta
         settings: those of the start; what of them is used here needs a restart to change.
         ground: what stands already.
         workers: do what would block the event loop; they are closed by whoever has made them.
+        decoders: as those, for bytes that nobody has looked into.
         stack: closes what is open by then, also where something cannot be opened.
 
     Raises:
@@ -142,6 +146,7 @@ async def open_lasting(settings: Settings, ground: Ground, workers: Workers, sta
     return Lasting(
         gateway_id=gateway_id,
         workers=workers,
+        decoders=decoders,
         ledger=ledger,
         limits=Limits(clock=clock, shared=shared.limits),
         once=await _once(settings, ledger, ground, stack),

@@ -29,7 +29,7 @@ from gateway.routing.retry_budget import RetryBudget
 from gateway.routing.router import Router
 from gateway.telemetry.metrics import Metrics
 from gateway.uses import Uses
-from providers.contract import NOTHING, Clock, Money, Provider, Question, Sleep, Workers
+from providers.contract import NOTHING, Clock, Decoders, Money, Provider, Question, Sleep, Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ class Services:
     cache: AnswerCache
     flights: Flights[Answer]
     workers: Workers
+    decoders: Decoders
     metrics: Metrics
     alerts: Alerts
     drift: DriftWatch

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from providers.contract import Limits, Means, Model, PriceUnit, PromptKind
+from providers.decoders import DecoderProcesses
 from providers.fetch import GuardedFetcher
 from providers.registry import BUILT_IN
 from providers.transport import HttpUpstream
@@ -25,6 +26,7 @@ def table() -> str:
         upstream=HttpUpstream(time.monotonic),
         fetcher=GuardedFetcher(time.monotonic),
         workers=ThreadWorkers(threads=1, queue=0),
+        decoders=DecoderProcesses(processes=1, memory_bytes=0, clock=time.monotonic),
         clock=time.monotonic,
         sleep=asyncio.sleep,
     )

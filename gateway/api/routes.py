@@ -29,7 +29,7 @@ from gateway.intake.access import require
 from gateway.intake.body import SegmentationBody
 from gateway.intake.callers import Callers, Peer
 from gateway.intake.normalize import normalize
-from gateway.intake.picture import PictureLimits, PictureSource, bring_picture
+from gateway.intake.picture import PictureLimits, PictureMeans, PictureSource, bring_picture
 from gateway.problems import GatewayError
 from gateway.purchase import Services
 from gateway.quoting import digest_of, quote, terms_of
@@ -271,10 +271,12 @@ async def _with_picture(asked: _Asked, house: House) -> tuple[SegmentationReques
     started = clock()
     picture = await bring_picture(
         asked.source,
-        fetcher=house.fetcher,
-        workers=house.services.workers,
+        means=PictureMeans(
+            house.fetcher, house.services.workers, house.services.decoders, fetch_seconds=house.fetch_seconds
+        ),
         limits=house.picture_limits,
-        deadline=asked.deadline.sooner(house.fetch_seconds),
+        deadline=asked.deadline,
+        tenant=asked.caller.tenant,
     )
     fetch_ms = round((clock() - started) * 1000)
     request = normalize(asked.body, picture, request_id=asked.answer_id, caller=asked.caller, deadline=asked.deadline)

@@ -52,7 +52,7 @@ def serve(
 def _run(config: Path | None, *, host: str, port: int, admin_port: int | None, workers: int) -> None:
     """Serve until a signal, in this process or in several."""
     from gateway.app import create_app
-    from gateway.cli.worker import settings_for, source_for
+    from gateway.cli.worker import PROCESSES_VARIABLE, settings_for, source_for
     from gateway.serving import StartFailed, listen, serve_in_processes, url_of
     from gateway.serving import serve as serve_app
     from gateway.settings import SettingsError
@@ -72,7 +72,9 @@ def _run(config: Path | None, *, host: str, port: int, admin_port: int | None, w
             typer.echo(f"Admin routes on {url_of(listeners[1])}", err=True)
         if workers > 1:
             typer.echo(f"Maskgate on {url}, {workers} processes", err=True)
-            os.environ |= {"MASKGATE_HOST": host} | ({"MASKGATE_CONFIG": str(config)} if config else {})
+            os.environ |= {"MASKGATE_HOST": host, PROCESSES_VARIABLE: str(workers)} | (
+                {"MASKGATE_CONFIG": str(config)} if config else {}
+            )
             with tempfile.TemporaryDirectory(prefix="maskgate-metrics-") as shared:
                 os.environ[MULTIPROCESS_VARIABLE] = shared  # so that whichever answers /metrics speaks for all
                 serve_in_processes("gateway.cli.worker:create", listeners, processes=workers)

@@ -15,13 +15,20 @@ from gateway.reloading import ConfigSource
 from gateway.serving import spare_the_collector, with_start_told
 from gateway.settings import Settings, load_settings
 
+#: How many processes there are.
+PROCESSES_VARIABLE = "MASKGATE_PROCESSES"
+
 
 def create() -> FastAPI:
     """Make the app from the environment: `MASKGATE_CONFIG` and what else `load_settings` reads, and `MASKGATE_HOST`."""
     host = os.environ.get("MASKGATE_HOST", "127.0.0.1")
     settings = settings_for(None, host=host, environ=os.environ)
     return with_start_told(
-        create_app(settings, source=source_for(None, host=host, environ=os.environ)),
+        create_app(
+            settings,
+            source=source_for(None, host=host, environ=os.environ),
+            processes=int(os.environ[PROCESSES_VARIABLE]),
+        ),
         started=spare_the_collector,
         failed=lambda error: typer.echo(f"maskgate: the gateway did not start: {error}", err=True),
     )

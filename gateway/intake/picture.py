@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from blake3 import blake3
 from PIL import Image
 
+from gateway.intake.decoding import decoded_picture
 from gateway.intake.turning import UNREADABLE, UPRIGHT, turned
 from gateway.problems import (
     GatewayError,
@@ -29,6 +30,7 @@ from gateway.problems import (
 from providers.contract import (
     BadEncoding,
     Deadline,
+    Decoders,
     DecodesTooFar,
     Fetcher,
     FetchFailed,
@@ -57,15 +59,6 @@ OTHER_BRANDS: Final = {b"heic": "a HEIC", b"heix": "a HEIC", b"mif1": "a HEIF", 
 #: JPEG markers that stand alone, beside the 0 and 0xFF that are none.
 NO_SEGMENT: Final = frozenset({0x00, 0x01, 0xFF, *range(0xD0, 0xDA)})
 
-#: What stands in every JPEG, PNG and WebP file that has an EXIF block, and now and then in others.
-EXIF_MARKS: Final = (b"Exif\0", b"eXIf", b"EXIF")
-
-#: Files below this are looked through for an EXIF block; larger ones go to a worker anyway.
-SMALL_BYTES: Final = 2**18
-
-#: What turning a picture is taken to cost before its size is known: a small file may hold very many pixels.
-MANY_PIXELS: Final = 2**31
-
 ORIENTATION_TAG: Final = 0x0112
 #: From here on an orientation makes rows of columns.
 FIRST_ACROSS: Final = 5
@@ -92,11 +85,39 @@ class PictureSource:
     """Where in the request that is, if not where such a picture usually is."""
 
 
+@dataclass(frozen=True, slots=True)
+class PictureMeans:
+    """What brings a picture and makes it what it has to be."""
+
+    fetcher: Fetcher
+    workers: Workers
+    decoders: Decoders
+    fetch_seconds: float
+    """How long a file may take to come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A picture whose header is in order."""
+
+    picture: Picture
+    """Its size is the upright one's, its file as it came; its digest stays that of this file when it is turned."""
+    orientation: int
+    """By EXIF, 1 to 8; any but 1 has still to be baked in."""
+
+
 async def bring_picture(
-    source: PictureSource, *, fetcher: Fetcher, workers: Workers, limits: PictureLimits, deadline: Deadline
+    source: PictureSource, *, means: PictureMeans, limits: PictureLimits, deadline: Deadline, tenant: str
 ) -> Picture:
     """
-    Fetch or decode the picture, and check it.
+    Fetch or read the picture, check it, and bring it upright.
+
+    Args:
+        source: where it is.
+        means: what brings and turns it.
+        limits: what the gateway takes.
+        deadline: of the request.
+        tenant: on whose behalf.
 
     Raises:
         GatewayError: one of the picture's problems; `field` says where it came from.
@@ -104,19 +125,31 @@ async def bring_picture(
     usual = "image.url" if source.url is not None else "image.data" if source.base64 is not None else "image"
     try:
         if source.url is not None:
-            data = await _fetch(source.url, fetcher=fetcher, limits=limits, deadline=deadline)
+            soon = deadline.sooner(means.fetch_seconds)
+            data = await _fetch(source.url, fetcher=means.fetcher, limits=limits, deadline=soon)
         elif source.base64 is not None:
             encoded = source.base64
             field = source.field or usual
-            data = await workers.run(lambda: _decode(encoded, field, limits), pixels=len(encoded))
+            data = await means.workers.run(lambda: _decode(encoded, field, limits), pixels=len(encoded))
         else:
             data = source.part or b""
-        small = len(data) < SMALL_BYTES
-        pixels = MANY_PIXELS if small and any(mark in data for mark in EXIF_MARKS) else len(data)
-        return await workers.run(lambda: check_picture(data, url=source.url, limits=limits), pixels=pixels)
+        checked = await means.workers.run(lambda: check_picture(data, url=source.url, limits=limits), pixels=len(data))
+        if checked.orientation == UPRIGHT:
+            return checked.picture
+        return await _upright(checked, means, deadline, tenant)
     except GatewayError as problem:
         problem.field = problem.field or source.field or usual
         raise
+
+
+async def _upright(checked: Checked, means: PictureMeans, deadline: Deadline, tenant: str) -> Picture:
+    """Turn a picture that lies on its side."""
+    picture, orientation = checked.picture, checked.orientation
+    pixels = picture.width * picture.height
+    data = await decoded_picture(
+        means.decoders, turned, picture.data, orientation, pixels=pixels, deadline=deadline, tenant=tenant
+    )
+    return replace(picture, data=data, url=None)
 
 
 async def _fetch(url: str, *, fetcher: Fetcher, limits: PictureLimits, deadline: Deadline) -> bytes:
@@ -142,9 +175,9 @@ def _decode(text: str, field: str, limits: PictureLimits) -> bytes:
         raise InvalidRequest(f"{field} {error}") from None
 
 
-def check_picture(data: bytes, *, url: str | None, limits: PictureLimits) -> Picture:
+def check_picture(data: bytes, *, url: str | None, limits: PictureLimits) -> Checked:
     """
-    Read the header, refuse what cannot be segmented, and turn the picture upright where EXIF says so.
+    Read the header, and refuse what cannot be segmented.
 
     Raises:
         InvalidImage: empty, cut off, animated, smaller than anything, or not readable.
@@ -164,10 +197,8 @@ def check_picture(data: bytes, *, url: str | None, limits: PictureLimits) -> Pic
         raise InvalidImage("the file is cut off: its end is missing")
     digest = f"blake3:{blake3(data).hexdigest()}"
     orientation = _orientation(image)
-    if orientation == UPRIGHT:
-        return Picture(data, media_type, image.width, image.height, digest, url)
     width, height = image.size if orientation < FIRST_ACROSS else reversed(image.size)
-    return Picture(turned(image, data, orientation), media_type, width, height, digest)
+    return Checked(Picture(data, media_type, width, height, digest, url), orientation)
 
 
 def _open(data: bytes, limits: PictureLimits) -> Image.Image:

@@ -19,6 +19,8 @@ _BUILT_ONCE: tuple[tuple[str, Callable[[Settings], object]], ...] = (
     ("cache.empty_ttl_seconds", lambda settings: settings.cache.empty_ttl_seconds),
     ("idempotency.ttl_seconds", lambda settings: settings.idempotency.ttl_seconds),
     ("limits.worker_threads", lambda settings: settings.limits.worker_threads),
+    ("limits.decoder_processes", lambda settings: settings.limits.decoder_processes),
+    ("limits.decoder_memory_mb", lambda settings: settings.limits.decoder_memory_mb),
 )
 
 

@@ -84,6 +84,10 @@ class LimitSettings(RateSettings):
     max_in_flight: Annotated[int, Field(ge=1)] = 4096
     """Requests being worked on; the next one is turned away with 503."""
     worker_threads: Annotated[int, Field(ge=1, le=256)] = 4
+    decoder_processes: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Processes in which pictures and masks are decoded; None: one for each core, shared among `--workers`."""
+    decoder_memory_mb: Annotated[int, Field(ge=512, le=65_536)] = 1536
+    """Address space that each of them may take, its libraries' 300 MB included; what needs more is refused."""
     grace_seconds: Annotated[float, Field(ge=0, le=3600)] = 30.0
     """How long after a request's deadline an open reservation is taken for abandoned."""
 

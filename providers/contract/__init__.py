@@ -4,6 +4,13 @@ from providers.contract.deadline import (
     Clock,
     Deadline,
 )
+from providers.contract.decoders import (
+    Decoders,
+    DecodersBusy,
+    DecodingFailed,
+    DecodingLate,
+    longest_seconds,
+)
 from providers.contract.deployment import (
     Capabilities,
     Deployment,
@@ -90,14 +97,16 @@ from providers.contract.provider import (
     Reply,
     Sleep,
     Upstream,
-    Workers,
-    WorkersBusy,
 )
 from providers.contract.segmentation import (
     Instance,
     Question,
     Segmentation,
     Usage,
+)
+from providers.contract.workers import (
+    Workers,
+    WorkersBusy,
 )
 
 __all__ = [
@@ -114,7 +123,11 @@ __all__ = [
     "CompressedBody",
     "Deadline",
     "Decoder",
+    "Decoders",
+    "DecodersBusy",
     "DecodesTooFar",
+    "DecodingFailed",
+    "DecodingLate",
     "Deployment",
     "ExemplarBox",
     "ExemplarsPrompt",
@@ -169,6 +182,7 @@ __all__ = [
     "inflate",
     "is_data_uri",
     "is_gzip",
+    "longest_seconds",
     "read_encoded",
     "undo",
     "upstream_account",

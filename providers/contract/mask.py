@@ -114,6 +114,10 @@ class Mask:
         """The `(height, width)` array of 0 and 1, made anew each time: a kept mask must not keep a byte a pixel."""
         return _to_bitmap(self.size, self.runs)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle as plain bytes, which `mask_of_runs` checks: they may come from a process that is not trusted."""
+        return mask_of_runs, (self.size, self.runs.astype("<i8", copy=False).tobytes())
+
     def iou(self, other: Mask) -> float:
         """Return intersection over union with a mask of the same size; 1.0 for two empty ones."""
         if self.size != other.size:
@@ -121,6 +125,21 @@ class Mask:
         both = int(np.count_nonzero(self.bitmap & other.bitmap))
         either = self.area + other.area - both
         return both / either if either else 1.0
+
+
+def mask_of_runs(size: tuple[int, int], runs: bytes) -> Mask:
+    """
+    Return the mask whose runs, eight bytes each and the lowest first, somebody else has written.
+
+    Raises:
+        ValueError: they do not fill the picture, or are not the one way to write this mask.
+    """
+    height, width = size
+    lengths = np.frombuffer(runs, "<i8").astype(np.int64, copy=False)
+    whole = lengths.size > 0 and int(lengths.min()) >= 0 and int(lengths.max()) <= height * width
+    if not whole or int(lengths.sum()) != height * width or bool((lengths[1:] == 0).any()):
+        raise ValueError(f"{lengths.size} runs that do not fill a picture of {width} x {height} pixels")
+    return Mask((height, width), lengths)
 
 
 def _to_runs(solid: npt.NDArray[np.bool_]) -> Runs:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from providers.contract.deadline import Clock, Deadline
+from providers.contract.decoders import Decoders
 from providers.contract.deployment import Deployment, Model
 from providers.contract.finding import Found
 from providers.contract.segmentation import Question, Segmentation, Usage
-
-T = TypeVar("T")
+from providers.contract.workers import Workers
 
 
 class Provider(Protocol):
@@ -86,27 +86,6 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Let go of connections and threads."""
-        ...
-
-
-class WorkersBusy(Exception):
-    """As many jobs wait for a thread as may: whoever asked may come back soon."""
-
-
-class Workers(Protocol):
-    """A bounded pool of threads for what would block the event loop: decoding, encoding, hashing, model work."""
-
-    async def run(self, work: Callable[[], T], *, pixels: int) -> T:
-        """
-        Run *work* off the event loop, or at once where it is too small to be worth a thread.
-
-        Args:
-            work: a call without arguments.
-            pixels: how many pixels it touches: what decides between here and a thread.
-
-        Raises:
-            WorkersBusy: the queue for a thread is full.
-        """
         ...
 
 
@@ -210,5 +189,6 @@ class Means:
     upstream: Upstream
     fetcher: Fetcher
     workers: Workers
+    decoders: Decoders
     clock: Clock
     sleep: Sleep

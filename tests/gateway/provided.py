@@ -10,6 +10,7 @@ from providers.fetch import GuardedFetcher
 from providers.registry import build_providers
 from providers.transport import HttpUpstream
 from providers.workers import ThreadWorkers
+from tests.decoders import shared_decoders
 
 
 @asynccontextmanager
@@ -21,7 +22,14 @@ async def providers_built() -> AsyncIterator[Mapping[str, Provider]]:
         upstream, fetcher = HttpUpstream(time.monotonic), GuardedFetcher(time.monotonic)
         stack.push_async_callback(upstream.close)
         stack.push_async_callback(fetcher.close)
-        means = Means(upstream=upstream, fetcher=fetcher, workers=workers, clock=time.monotonic, sleep=asyncio.sleep)
+        means = Means(
+            upstream=upstream,
+            fetcher=fetcher,
+            workers=workers,
+            decoders=shared_decoders(),
+            clock=time.monotonic,
+            sleep=asyncio.sleep,
+        )
         providers = build_providers(means)
         for provider in providers.values():
             stack.push_async_callback(provider.close)

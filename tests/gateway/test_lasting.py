@@ -25,6 +25,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.telling import Telling
 from providers.contract import Money
 from providers.workers import ThreadWorkers
+from tests.decoders import shared_decoders
 
 ATTEMPT = Attempt("att_1", "seg_1", 0, "acme", "key_1", "eu", "runflow", "sam-3", "eu", "eu@2026-01-01")
 
@@ -61,7 +62,7 @@ class Site:
         async with AsyncExitStack() as stack:
             workers = ThreadWorkers(threads=1, queue=8)
             stack.callback(workers.close)
-            yield await open_lasting(settings, self.ground(), workers, stack)
+            yield await open_lasting(settings, self.ground(), workers, shared_decoders(), stack)
 
     def events(self) -> list[str]:
         """Return what was logged."""

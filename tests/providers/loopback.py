@@ -15,6 +15,7 @@ from providers.contract import Bitmap, Means, Picture
 from providers.fetch import GuardedFetcher
 from providers.transport import HttpUpstream
 from providers.workers import ThreadWorkers
+from tests.decoders import shared_decoders
 
 
 @asynccontextmanager
@@ -38,7 +39,7 @@ async def real_means(base_url: str) -> AsyncIterator[Means]:
     fetcher = GuardedFetcher(time.monotonic, allow=[base_url.removeprefix("http://")])
     workers = ThreadWorkers(threads=2, queue=64)
     try:
-        yield Means(upstream, fetcher, workers, time.monotonic, asyncio.sleep)
+        yield Means(upstream, fetcher, workers, shared_decoders(), time.monotonic, asyncio.sleep)
     finally:
         await upstream.close()
         await fetcher.close()

@@ -12,11 +12,13 @@ from providers.decoding import decoded
 from providers.fetch import GuardedFetcher
 from providers.transport import HttpUpstream
 from providers.workers import ThreadWorkers
+from tests.decoders import shared_decoders
 
 
 def means_with(workers: ThreadWorkers) -> Means:
     """Return means with those workers."""
-    return Means(HttpUpstream(time.monotonic), GuardedFetcher(time.monotonic), workers, time.monotonic, asyncio.sleep)
+    upstream, fetcher = HttpUpstream(time.monotonic), GuardedFetcher(time.monotonic)
+    return Means(upstream, fetcher, workers, shared_decoders(), time.monotonic, asyncio.sleep)
 
 
 async def test_waits_for_a_place() -> None:

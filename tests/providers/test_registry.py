@@ -16,6 +16,7 @@ from providers.fetch import GuardedFetcher
 from providers.registry import BUILT_IN, build_providers
 from providers.transport import HttpUpstream
 from providers.workers import ThreadWorkers
+from tests.decoders import shared_decoders
 
 MODULE = '''"""A provider of another house."""
 
@@ -37,7 +38,7 @@ async def means() -> AsyncIterator[Means]:
     """Everything a provider is built with, as in service."""
     upstream, fetcher = HttpUpstream(time.monotonic), GuardedFetcher(time.monotonic)
     workers = ThreadWorkers(threads=1, queue=1)
-    yield Means(upstream, fetcher, workers, time.monotonic, asyncio.sleep)
+    yield Means(upstream, fetcher, workers, shared_decoders(), time.monotonic, asyncio.sleep)
     workers.close()
     await fetcher.close()
     await upstream.close()

@@ -51,7 +51,7 @@ def picture_of(bitmap: Bitmap, orientation: int = 1) -> Picture:
     stored = image if orientation == 1 else image.transpose(STORED[orientation])
     target = io.BytesIO()
     stored.save(target, "PNG", compress_level=1, exif=exif(orientation))
-    return check_picture(target.getvalue(), url=None, limits=PictureLimits())
+    return check_picture(target.getvalue(), url=None, limits=PictureLimits()).picture
 
 
 def written(pixels: npt.NDArray[np.uint8], extension: str = "png", *options: int) -> Picture:

@@ -10,6 +10,7 @@ import sys
 import time
 import zlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from aiohttp import web
 from blake3 import blake3
 from PIL import Image, ImageCms
 
-from gateway.intake.picture import PictureLimits, PictureSource, bring_picture, check_picture
+from gateway.intake.picture import PictureLimits, PictureMeans, PictureSource, bring_picture, check_picture
+from gateway.intake.turning import turned
 from gateway.problems import (
     GatewayError,
     ImageForbidden,
@@ -32,6 +34,7 @@ from gateway.problems import (
 from providers.contract import Deadline, Picture
 from providers.fetch import GuardedFetcher
 from providers.workers import ThreadWorkers
+from tests.decoders import shared_decoders
 from tests.gateway.intake.picture_files import (
     Pixels,
     camera_jpeg,
@@ -51,8 +54,11 @@ ROOT = Path(__file__).parents[3]
 
 
 def check(data: bytes, limits: PictureLimits = LIMITS) -> Picture:
-    """Check a file that came as a part."""
-    return check_picture(data, url=None, limits=limits)
+    """Check a file that came as a part, and bring it upright."""
+    checked = check_picture(data, url=None, limits=limits)
+    if checked.orientation == 1:
+        return checked.picture
+    return replace(checked.picture, data=turned(checked.picture.data, checked.orientation))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +70,7 @@ def test_an_upright_picture_is_taken_byte_for_byte(kind: str, media_type: str) -
     data = file_of(noise(), kind)
     digest = f"blake3:{blake3(data).hexdigest()}"
     expected = Picture(data, media_type, 64, 48, digest, "https://example.com/a")
-    assert expected == check_picture(data, url="https://example.com/a", limits=LIMITS)
+    assert expected == check_picture(data, url="https://example.com/a", limits=LIMITS).picture
     assert check(data) == check(data)
 
 
@@ -109,10 +115,19 @@ def test_every_exif_orientation_is_baked_in(kind: str, orientation: int) -> None
     assert picture.data == check(picture.data).data  # nobody turns it a second time
 
 
-def test_a_turned_picture_keeps_the_name_of_the_bytes_that_were_given_and_no_address() -> None:
+async def test_a_turned_picture_keeps_the_name_of_the_bytes_that_were_given_and_no_address() -> None:
     """Its digest is of the caller's file; its URL is gone, since what is behind it lies on its side."""
     data = file_of(slopes(), "JPEG", exif=exif(6))
-    picture = check_picture(data, url="https://example.com/a", limits=LIMITS)
+
+    async def file(_: web.Request) -> web.Response:
+        return web.Response(body=data)
+
+    app = web.Application()
+    app.router.add_get("/a", file)
+    async with serving(app) as base:
+        fetcher = GuardedFetcher(time.monotonic, allow=[base.removeprefix("http://")])
+        picture = await bring(PictureSource(url=f"{base}/a"), fetcher, ThreadWorkers(threads=1, queue=4))
+        await fetcher.close()
     assert (f"blake3:{blake3(data).hexdigest()}", None) == (picture.digest, picture.url)
     assert ("image/jpeg", 32, 48) == (picture.media_type, picture.width, picture.height)
 
@@ -379,7 +394,8 @@ async def bring(
     """Bring a picture within ten seconds."""
     deadline = Deadline.after(10, time.monotonic)
     limits = PictureLimits(max_bytes=max_bytes)
-    return await bring_picture(source, fetcher=fetcher, workers=workers, limits=limits, deadline=deadline)
+    means = PictureMeans(fetcher, workers, shared_decoders(), fetch_seconds=10)
+    return await bring_picture(source, means=means, limits=limits, deadline=deadline, tenant="anyone")
 
 
 @pytest.mark.parametrize("prefix", ["", "data:image/png;base64,", "data:;base64,", "DATA:image/jpeg;base64,"])

@@ -1,4 +1,4 @@
-"""Pictures that lie on their side are brought upright, large ones by OpenCV and small ones by Pillow, to one effect."""
+"""Pictures that lie on their side are brought upright."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from gateway.intake.turning import LARGE_PIXELS, turned
+from gateway.intake.turning import turned
 from gateway.problems import InvalidImage
 from tests.gateway.intake.picture_files import exif, file_of, file_of_image, noise, pixels_of, slopes
-
-WAYS = pytest.mark.parametrize("large_pixels", [0, LARGE_PIXELS], ids=["large", "small"])
 
 #: What numpy does to bring each orientation upright, told apart from the code's own tables.
 UPRIGHT = {
@@ -27,18 +25,12 @@ UPRIGHT = {
 }
 
 
-def turn(data: bytes, orientation: int, large_pixels: int) -> bytes:
-    """Turn a file as `check_picture` does."""
-    return turned(Image.open(io.BytesIO(data)), data, orientation, large_pixels=large_pixels)
-
-
-@WAYS
 @pytest.mark.parametrize("orientation", UPRIGHT)
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
-def test_pixels_land_where_exif_says(kind: str, orientation: int, large_pixels: int) -> None:
-    """Either way gives the pixels of the upright picture, in the format that came."""
+def test_pixels_land_where_exif_says(kind: str, orientation: int) -> None:
+    """It gives the pixels of the upright picture, in the format that came."""
     exact: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}
-    file = turn(file_of(slopes(), kind, exif=exif(orientation), **exact.get(kind, {})), orientation, large_pixels)
+    file = turned(file_of(slopes(), kind, exif=exif(orientation), **exact.get(kind, {})), orientation)
     off = np.abs(pixels_of(file).astype(int) - UPRIGHT[orientation](slopes()).astype(int))
     assert off.max() <= (12 if kind == "JPEG" else 0)
     with Image.open(io.BytesIO(file)) as image:
@@ -46,46 +38,40 @@ def test_pixels_land_where_exif_says(kind: str, orientation: int, large_pixels: 
         assert not image.getexif()
 
 
-@WAYS
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16"])
-def test_modes_keep_their_pixels(mode: str, large_pixels: int) -> None:
-    """Palettes, transparency and sixteen bits survive either way."""
+def test_modes_keep_their_pixels(mode: str) -> None:
+    """Palettes, transparency and sixteen bits survive."""
     image = Image.fromarray(noise())
     image = image.convert("I").convert(mode) if mode == "I;16" else image.convert(mode)
-    file = turn(file_of_image(image, "PNG", exif=exif(3)), 3, large_pixels)
+    file = turned(file_of_image(image, "PNG", exif=exif(3)), 3)
     with Image.open(io.BytesIO(file)) as upright:
         seen = np.asarray(upright if mode == "I;16" else upright.convert("RGBA"))
     stored = np.asarray(image if mode == "I;16" else image.convert("RGBA"))
     assert np.array_equal(stored[::-1, ::-1], seen)
 
 
-@WAYS
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
-def test_profiles_stay(kind: str, large_pixels: int) -> None:
+def test_profiles_stay(kind: str) -> None:
     """Numbers of another colour space mean other colours, so the profile stays beside them."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    file = turn(file_of(slopes(), kind, exif=exif(8), icc_profile=profile), 8, large_pixels)
+    file = turned(file_of(slopes(), kind, exif=exif(8), icc_profile=profile), 8)
     with Image.open(io.BytesIO(file)) as image:
         assert profile == image.info["icc_profile"]
 
 
-@WAYS
-def test_inks_look_the_same(large_pixels: int) -> None:
-    """A JPEG of four inks looks as before; where it becomes one of three lights, the profile of the inks goes."""
+def test_inks_look_the_same() -> None:
+    """A JPEG of four inks looks as before."""
     image = Image.fromarray(slopes()).convert("CMYK")
     data = file_of_image(image, "JPEG", quality=95, exif=exif(3), icc_profile=b"inks" * 40)
-    file = turn(data, 3, large_pixels)
+    file = turned(data, 3)
     off = np.abs(pixels_of(file).astype(int) - slopes()[::-1, ::-1].astype(int))
     assert off.mean() < 3
-    with Image.open(io.BytesIO(file)) as upright:
-        assert ("icc_profile" in upright.info) is (upright.mode == "CMYK")
 
 
-@WAYS
-def test_damaged_pixels_are_a_problem(large_pixels: int) -> None:
-    """A file whose pixels cannot be read is refused, either way."""
+def test_damaged_pixels_are_a_problem() -> None:
+    """A file whose pixels cannot be read is refused."""
     data = bytearray(file_of(noise(), "PNG", exif=exif(6)))
     place = data.index(b"IDAT")
     data[place + 4 : place + 40] = bytes(36)
     with pytest.raises(InvalidImage, match="could not be turned upright"):
-        turn(bytes(data), 6, large_pixels)
+        turned(bytes(data), 6)

@@ -31,6 +31,7 @@ from providers.fetch import GuardedFetcher
 from providers.registry import build_providers
 from providers.transport import HttpUpstream
 from providers.workers import ThreadWorkers
+from tests.decoders import shared_decoders
 from tests.providers.contract_suite.sandboxes import RunningSandbox
 from tests.providers.contract_suite.subjects import CANARY, Subject
 
@@ -128,7 +129,7 @@ async def open_house(
     upstream = HttpUpstream(time.monotonic, tls=tls)
     fetcher = GuardedFetcher(time.monotonic, allow=sandbox.addresses, tls=tls)
     threads = workers or ThreadWorkers(threads=2, queue=256)
-    means = watched(Means(upstream, fetcher, threads, time.monotonic, asyncio.sleep))
+    means = watched(Means(upstream, fetcher, threads, shared_decoders(), time.monotonic, asyncio.sleep))
     provider = build_providers(means, [subject.provider])[subject.provider]
     endpoint = sandbox.upstreams[subject.upstream] if subject.upstream is not None else ""
     try:

@@ -9,11 +9,22 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 import pytest
 
-from providers.contract import Deadline, Fetched, Fetcher, Means, ProviderError, Reply, Sleep, Upstream, Workers
+from providers.contract import (
+    Deadline,
+    Decoders,
+    Fetched,
+    Fetcher,
+    Means,
+    ProviderError,
+    Reply,
+    Sleep,
+    Upstream,
+    Workers,
+)
 from providers.workers import ThreadWorkers
 from tests.providers.contract_suite.houses import House, connections_to, open_house, settled
 from tests.providers.contract_suite.questions import Known
@@ -21,6 +32,7 @@ from tests.providers.contract_suite.sandboxes import RunningSandbox
 from tests.providers.contract_suite.subjects import Subject
 
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 MOST_STEPS = 60
 """More than any call takes."""
@@ -46,6 +58,7 @@ class Steps:
             _WatchedUpstream(means.upstream, self.step),
             _WatchedFetcher(means.fetcher, self.step),
             _WatchedWorkers(means.workers, self.step),
+            _WatchedDecoders(means.decoders, self.step),
             means.clock,
             _WatchedSleep(means.sleep, self.step),
         )
@@ -90,6 +103,18 @@ class _WatchedWorkers(Workers):
     async def run(self, work: Callable[[], T], *, pixels: int) -> T:
         self.step()
         return await self.inner.run(work, pixels=pixels)
+
+
+@dataclass
+class _WatchedDecoders(Decoders):
+    inner: Decoders
+    step: Callable[[], None]
+
+    async def run(
+        self, function: Callable[[*Args], T], *args: *Args, pixels: int, deadline: Deadline, tenant: str
+    ) -> T:
+        self.step()
+        return await self.inner.run(function, *args, pixels=pixels, deadline=deadline, tenant=tenant)
 
 
 @dataclass

@@ -18,6 +18,7 @@ from providers.fetch import GuardedFetcher
 from providers.registry import BUILT_IN, build_providers
 from providers.transport import HttpUpstream
 from providers.workers import ThreadWorkers
+from tests.decoders import shared_decoders
 from tests.providers.contract_suite.subjects import CANARY, REMOTE, SUBJECTS, Subject
 
 ENDPOINT = "http://127.0.0.1:9"
@@ -59,7 +60,7 @@ async def built(installed: None, tls: ssl.SSLContext) -> AsyncIterator[dict[str,
     """Every built-in provider and the one of another house, by name."""
     upstream, fetcher = HttpUpstream(time.monotonic, tls=tls), GuardedFetcher(time.monotonic, tls=tls)
     workers = ThreadWorkers(threads=1, queue=1)
-    means = Means(upstream, fetcher, workers, time.monotonic, asyncio.sleep)
+    means = Means(upstream, fetcher, workers, shared_decoders(), time.monotonic, asyncio.sleep)
     providers = build_providers(means, {*BUILT_IN, *(subject.provider for subject in SUBJECTS)})
     yield providers
     for provider in providers.values():

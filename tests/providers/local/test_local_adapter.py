@@ -41,6 +41,7 @@ from providers.contract import (
 )
 from providers.local import ClassicEngine, Local
 from providers.workers import ThreadWorkers
+from tests.decoders import shared_decoders
 
 DEPLOYMENT = Deployment("local", "local", "classic", "local")
 SQUARE = Box(60, 40, 140, 100)
@@ -70,7 +71,7 @@ def picture(form: str = "PNG", mode: str = "RGB") -> Picture:
 def means(workers: ThreadWorkers, clock: Clock = time.monotonic) -> Means:
     """Return what the provider is built with; it takes the workers and the clock of it."""
     unused = Unused()
-    return Means(unused, unused, workers, clock, asyncio.sleep)
+    return Means(unused, unused, workers, shared_decoders(), clock, asyncio.sleep)
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ from providers.fetch import GuardedFetcher
 from providers.prodia import Prodia
 from providers.transport import HttpUpstream, trusted
 from providers.workers import ThreadWorkers
+from tests.decoders import shared_decoders
 from tests.providers.loopback import file_of, picture_of
 from tests.providers.prodia.wild import (
     BOUNDARY,
@@ -86,7 +87,7 @@ async def asked(
     async def never(_: float) -> None:
         raise AssertionError("the adapter waits for nothing: the gateway decides about repeating")
 
-    means = Means(upstream, fetcher, workers, time.monotonic, never)
+    means = Means(upstream, fetcher, workers, shared_decoders(), time.monotonic, never)
     prodia = Prodia(means, wall_clock=lambda: NOW)
     try:
         async with serving(answering(*sent, then=then)) as (server, url):

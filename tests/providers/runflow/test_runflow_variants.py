@@ -16,6 +16,7 @@ from providers.runflow import Runflow
 from providers.sandbox import Sandbox
 from providers.transport import HttpUpstream
 from providers.workers import ThreadWorkers
+from tests.decoders import shared_decoders
 
 Ask = Callable[..., Awaitable[Segmentation]]
 
@@ -46,7 +47,7 @@ async def ask(sandbox: Sandbox, scene: dict[str, Any]) -> AsyncIterator[Ask]:
     endpoint = sandbox.upstreams["runflow-eu"]
     workers, upstream = ThreadWorkers(threads=2, queue=64), HttpUpstream(time.monotonic)
     fetcher = GuardedFetcher(time.monotonic, allow=[endpoint.removeprefix("http://")])
-    runflow = Runflow(Means(upstream, fetcher, workers, time.monotonic, asyncio.sleep))
+    runflow = Runflow(Means(upstream, fetcher, workers, shared_decoders(), time.monotonic, asyncio.sleep))
     picture = Picture(scene["picture"], "image/png", scene["width"], scene["height"], "blake3:x")
 
     async def asked(text: str, *, model: str = "meta/sam-3/image", **options: Any) -> Segmentation:
