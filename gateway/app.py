@@ -26,7 +26,7 @@ from gateway.accounting.alerts import Alerts
 from gateway.accounting.webhooks import Webhook, signing_keys
 from gateway.admission import Gate
 from gateway.api.application import build_api
-from gateway.api.callbacks import callback_url
+from gateway.api.callbacks import READ_AT_ONCE, callback_url
 from gateway.api.routes import House
 from gateway.hangup import on_hangup
 from gateway.houses import Houses, Part, kept
@@ -318,6 +318,7 @@ def _stand(
         fetch_seconds=settings.fetch.seconds,
         picture_limits=PictureLimits(max_bytes=settings.fetch.max_bytes, max_pixels=settings.limits.max_pixels),
         drains=lasting.drains,
+        callback_readers=asyncio.Semaphore(READ_AT_ONCE),
     )
     return _Standing(settings, house, memory, supplies, alerts, callers)
 

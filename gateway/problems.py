@@ -219,9 +219,10 @@ class NotFound(GatewayError):
 
 
 class MethodNotAllowed(GatewayError):
-    """This path does not take this method."""
+    """This path does not take this method; `allowed` are those that it takes."""
 
     code = "invalid_request"
+    allowed: Sequence[str] = ()
 
 
 class Overloaded(GatewayError):

@@ -1,5 +1,5 @@
 """
-How many requests are worked on at once, in the whole process. It stands before their bodies are read.
+How many requests are worked on at once, in the whole process: those whose sender is known and whose body is there.
 
 While there are places, coming in costs about a microsecond. When there are none, a request waits a moment for one, its
 sender taking turns with the others who wait; there is room for a quarter as many as there are places. Whoever is still
@@ -11,8 +11,6 @@ The number of places is the operator's, and fewer while the event loop is late (
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from types import TracebackType
 
 from gateway.admission.shedding import DrainRate, Shedding
 from gateway.fair_queue import FairQueue
@@ -51,14 +49,18 @@ class Gate:
         """How many requests wait for a place."""
         return len(self._queue)
 
-    def enter(self, sender: Callable[[], str]) -> Entry:
+    async def enter(self, sender: str) -> None:
         """
-        Return one request's way in and out: `async with` it.
+        Come in; `leave` has to follow.
 
         Args:
-            sender: says whose turn it is; asked only where there is no place.
+            sender: whose turn it is, where there is no place.
+
+        Raises:
+            Overloaded: there is none in time.
         """
-        return Entry(self, sender)
+        if not self.try_enter():
+            await self.wait(sender)
 
     def resize(self, places: int) -> None:
         """Have another number of places from now on; who is inside stays."""
@@ -136,30 +138,3 @@ class Gate:
             f"{self.taken} requests are being worked on, which is all that this gateway takes at once",
             retry_after_seconds=min(LONGEST_WAIT, max(SHORTEST_WAIT, seconds)),
         )
-
-
-class Entry:
-    """One request's way in and out."""
-
-    __slots__ = ("_gate", "_sender")
-
-    def __init__(self, gate: Gate, sender: Callable[[], str]) -> None:
-        """Stand before the gate."""
-        self._gate = gate
-        self._sender = sender
-
-    async def __aenter__(self) -> None:
-        """
-        Come in.
-
-        Raises:
-            Overloaded: there is no place.
-        """
-        if not self._gate.try_enter():
-            await self._gate.wait(self._sender())
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Go out."""
-        self._gate.leave()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
 from typing import Any, NoReturn
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -42,6 +43,9 @@ SHAPES: tuple[type[BaseModel], ...] = (
     *admin_reload.SHAPES,
 )
 
+#: How much of an unknown path is repeated to whoever asked for it, in characters.
+_MOST_PATH = 200
+
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 """Sets `app.state.house` and `app.state.reload`, which the routes read, for as long as it lasts."""
 
@@ -74,10 +78,13 @@ def build_api(
         summary="One API for image segmentation over every provider that can do it.",
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,  # the address that it would lead to is not the one behind a proxy that ends TLS
     )
+    served: list[APIRoute] = []
     for each in (routes, ledger, callbacks, admin_keys, admin_budgets, admin_deployments, admin_reload):
         app.include_router(each.router)
-    app.add_exception_handler(HTTPException, _refuse)
+        served += [route for route in each.router.routes if isinstance(route, APIRoute)]
+    app.add_exception_handler(HTTPException, _refuser(served))
     app.add_middleware(
         Surroundings,
         gate=gate,
@@ -92,11 +99,23 @@ def build_api(
     return app
 
 
-async def _refuse(request: Request, error: Exception) -> NoReturn:
-    """Say what the framework found in our own words; `Surroundings` writes it."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    if status == 404:
-        raise NotFound(f"there is no {request.url.path}; /openapi.json lists what there is") from error
-    if status == 405:
-        raise MethodNotAllowed(f"{request.url.path} does not take {request.method}") from error
-    raise InvalidRequest(str(error)) from error
+def _refuser(served: Sequence[APIRoute]) -> Callable[[Request, Exception], Coroutine[Any, Any, NoReturn]]:
+    """Return what says in our own words what the framework found; `Surroundings` writes it."""
+
+    async def refuse(request: Request, error: Exception) -> NoReturn:
+        status, path = error.status_code if isinstance(error, HTTPException) else 500, request.url.path[:_MOST_PATH]
+        if status == 404:
+            raise NotFound(f"there is no {path}; /openapi.json lists what there is") from error
+        if status == 405:
+            problem = MethodNotAllowed(f"{path} does not take {request.method}")
+            problem.allowed = _methods(served, request.scope["path"])
+            raise problem from error
+        raise InvalidRequest(str(error)) from error
+
+    return refuse
+
+
+def _methods(served: Sequence[APIRoute], path: str) -> list[str]:
+    """Return the methods that a path takes; HEAD wherever GET is, as `Surroundings` has it."""
+    methods = {method for route in served if route.path_regex.match(path) for method in route.methods or ()}
+    return sorted(methods | {"GET", "HEAD"} if "GET" in methods or not methods else methods)

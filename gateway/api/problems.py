@@ -115,6 +115,8 @@ def problem_headers(problem: GatewayError) -> dict[str, str]:
         headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after_seconds)))
     elif status_of(problem) in {429, 503}:
         headers["Retry-After"] = "1"
+    if isinstance(problem, MethodNotAllowed):
+        headers["Allow"] = ", ".join(problem.allowed)
     if isinstance(problem, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="maskgate"'
     return headers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -55,6 +56,8 @@ class House:
     fetch_seconds: float
     picture_limits: PictureLimits
     drains: Drains
+    callback_readers: asyncio.Semaphore
+    """A turn for each callback that is being read."""
 
 
 class PlainRoute(APIRoute):
@@ -98,10 +101,11 @@ async def segment(request: Request) -> Response:
 
 
 async def _segment(request: Request, house: House, trace: Trace, started: float) -> Response:
-    caller = await caller_of(request, Scope.SEGMENT)
+    caller = await known_caller(request, Scope.SEGMENT)
     async with house.limits.admit(caller, trace.headers):
         key = idempotency_key(request.headers.getlist(HEADER))
         asked = await _read(request, caller, house, trace)
+        await trace.enter(caller.key_id)
         if key is None:
             return await _segmented(asked, house, trace, started)
         body, source, workers = asked.body, asked.source, house.services.workers
@@ -158,9 +162,11 @@ async def quote_request(request: Request) -> Response:
 
 
 async def _quoted(request: Request, house: House, trace: Trace) -> Response:
-    caller = await caller_of(request, Scope.SEGMENT)
+    caller = await known_caller(request, Scope.SEGMENT)
     async with house.limits.admit(caller, trace.headers):
-        asked, _ = await _with_picture(await _read(request, caller, house, trace), house)
+        read = await _read(request, caller, house, trace)
+        await trace.enter(caller.key_id)
+        asked, _ = await _with_picture(read, house)
         budgets = await house.budgets.of_caller(caller.tenant, caller.key_id, asked.tags)
         quoted = await quote(asked, house.services, budgets)
         expires_at = round((house.services.wall() + house.quote_seconds) * MICROS)
@@ -285,7 +291,19 @@ async def _with_picture(asked: _Asked, house: House) -> tuple[SegmentationReques
 
 async def caller_of(request: Request, scope: Scope | None = None) -> Caller:
     """
-    Return who asks, and note it for the log.
+    Return who asks, as `known_caller` does, and take a place among the requests that are worked on.
+
+    Raises:
+        Overloaded: there is none.
+    """
+    caller = await known_caller(request, scope)
+    await trace_of(request).enter(caller.key_id)
+    return caller
+
+
+async def known_caller(request: Request, scope: Scope | None = None) -> Caller:
+    """
+    Return who asks, by the head alone, and note it for the log.
 
     Args:
         request: any.

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.accounting import LedgerUnavailable
 from gateway.admission import Gate
+from gateway.api.bodies import REFUSED
 from gateway.api.ports import misplaced
 from gateway.api.problems import MEDIA_TYPE, problem_body, problem_headers, status_of
 from gateway.problems import GatewayError, InternalError, LedgerDown, NotFound, Overloaded
@@ -26,9 +27,6 @@ from providers.contract import Clock, WorkersBusy
 
 #: A caller's own id is taken over when it can stand in a log line.
 OWN_ID = re.compile(r"^[A-Za-z0-9._:-]{1,64}$")
-
-#: Paths that answer however busy the gateway is: an orchestrator would otherwise kill it for being in demand.
-ALWAYS_OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -53,6 +51,28 @@ class Trace:
     deployments: list[str] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     """What the answer carries beside its own headers, whether it is a good one or a problem."""
+    gate: Gate | None = None
+    """Bounds how much is worked on at once."""
+    inside: bool = False
+    """Whether it has a place at the gate; `Surroundings` gives that back."""
+
+    async def enter(self, sender: str) -> None:
+        """
+        Take a place among the requests that are worked on, unless this one has its place already.
+
+        Only who is known, or brought a whole body, comes in: whoever opens connections and sends nothing, or has no
+        key, takes no place from anybody. So the routes call this, each where it has what it needs.
+
+        Args:
+            sender: whose turn it is, where there are no places.
+
+        Raises:
+            Overloaded: there is none in time.
+        """
+        if self.inside or self.gate is None:
+            return
+        await self.gate.enter(sender)
+        self.inside = True
 
 
 def trace_of(request: Request) -> Trace:
@@ -111,7 +131,7 @@ class Surroundings:
             await self._app(scope, receive, send)
             return
         started = self._clock()
-        trace = Trace(_own_id(scope) or self._new_id("req"), started)
+        trace = Trace(_own_id(scope) or self._new_id("req"), started, gate=self._gate)
         scope["maskgate.trace"] = trace
         status = 0
 
@@ -125,7 +145,7 @@ class Surroundings:
             await send(message)
 
         try:
-            await self._admitted(scope, receive, noting)
+            await self._answered(scope, receive, noting)
         except GatewayError as problem:
             await _answer(problem, trace, noting)
         except WorkersBusy:
@@ -138,21 +158,24 @@ class Surroundings:
                 raise
             await _answer(InternalError("the gateway failed; the log has it under request_id"), trace, noting)
         finally:
+            if trace.inside:
+                self._gate.leave()
             self._note(scope, trace, status, self._clock() - started)
 
-    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = scope.get(REFUSED)
+        if refused is not None:
+            raise refused
         if misplaced(scope, self._admin_port):
             raise NotFound("this path is not answered on this port")
-        if scope["path"] in ALWAYS_OPEN:
+        if scope["method"] == "HEAD":  # answered as GET is; the server leaves the body out, by its own scope
+            scope = {**scope, "method": "GET"}
+        endpoint = self._direct.get((scope["method"], scope["path"]))
+        if endpoint is None:
             await self._app(scope, receive, send)
             return
-        async with self._gate.enter(lambda: _sender(scope)):
-            endpoint = self._direct.get((scope["method"], scope["path"]))
-            if endpoint is None:
-                await self._app(scope, receive, send)
-                return
-            response = await endpoint(Request(scope, receive))
-            await response(scope, receive, send)
+        response = await endpoint(Request(scope, receive))
+        await response(scope, receive, send)
 
     def _note(self, scope: Scope, trace: Trace, status: int, seconds: float) -> None:
         self._metrics.request(trace.outcome, seconds)
@@ -170,15 +193,6 @@ class Surroundings:
             charged_microusd=trace.charged_microusd,
             ms=round(seconds * 1000, 2),
         )
-
-
-def _sender(scope: Scope) -> str:
-    """Return who takes turns at the gate: a key, since its tenant is not known yet; or else an address."""
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            return str(value.decode("latin-1"))
-    client = scope.get("client")
-    return str(client[0]) if client else ""
 
 
 def _own_id(scope: Scope) -> str | None:

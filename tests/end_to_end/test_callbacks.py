@@ -115,7 +115,7 @@ async def test_harmless(called: Called, upstreams: Upstreams, request: pytest.Fi
     assert (401 if signed else 200) == await called.call(body, secret=None)
     assert (401 if signed else 200) == await called.call(body, secret="whsec_guessed_000000")
     assert [400, 400, 400] == [await called.call(each) for each in (b"", b"no JSON", b'{"run_id":5}')]
-    assert 400 == await called.call(b"x" * 20_000_000)
+    assert 413 == await called.call(b"x" * 20_000_000)
     assert [404, 404] == [await called.call(body, path=f"/v1/callbacks/{name}") for name in ("nobody", "local-classic")]
     assert [] == upstreams.books()
     assert [] == called.house.ledger()

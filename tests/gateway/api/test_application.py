@@ -77,6 +77,34 @@ def test_what_the_framework_finds_is_a_problem_of_ours(
     assert str(body["request_id"]).startswith("req_")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/healthz", "GET, HEAD"),
+        ("POST", "/openapi.json", "GET, HEAD"),
+        ("HEAD", "/v1/segmentations", "POST"),
+        ("PUT", "/admin/v1/keys", "GET, HEAD, POST"),
+        ("PATCH", "/admin/v1/keys/key_1", "DELETE, GET, HEAD"),
+    ],
+)
+def test_a_wrong_method_is_told_the_right_ones(url: str, method: str, path: str, allowed: str) -> None:
+    """Allow names every method of the path, whichever route has it."""
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(url + path, method=method), timeout=60)
+    with refused.value as answer:
+        assert (405, allowed) == (answer.status, answer.headers["Allow"])
+
+
+def test_head_is_answered_where_get_is_and_a_slash_leads_nowhere(url: str) -> None:
+    """The same headers without the body; and no redirect, which behind a proxy would lead to another address."""
+    for path in ("/healthz", "/openapi.json", "/docs"):
+        with urllib.request.urlopen(urllib.request.Request(url + path, method="HEAD"), timeout=60) as answer:
+            assert (200, b"") == (answer.status, answer.read())
+            assert int(answer.headers["Content-Length"]) > 0
+    for path in ("/healthz/", "/v1/usage/", "/docs/"):
+        assert (404, "application/problem+json") == asked(url + path)[:2]
+
+
 def test_every_shape_is_in_the_document(url: str) -> None:
     """What a route answers with is described by name, and the routes of every room are there."""
     _, _, document = asked(f"{url}/openapi.json")

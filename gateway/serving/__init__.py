@@ -15,18 +15,18 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from gateway.serving.edge import Edge
+from gateway.serving.limits import EdgeLimits
+
 #: Seconds that requests in flight are given when the server is told to stop.
 STOP_SECONDS = 30
-
-#: Seconds that an idle connection is kept: longer than a caller's pool keeps it, so that the caller closes first.
-IDLE_SECONDS = 75
 
 
 class StartFailed(Exception):
@@ -158,6 +158,7 @@ def running(
     host: str = "127.0.0.1",
     port: int = 0,
     also: Sequence[socket.socket] = (),
+    limits: EdgeLimits | None = None,
 ) -> Iterator[str]:
     """
     Serve an app in a thread with a loop of its own, for as long as the block lasts, and give its base URL.
@@ -167,6 +168,7 @@ def running(
         host: where to listen.
         port: 0 for a free one.
         also: where else it is served; closed at the end.
+        limits: of its connections; the usual ones where None.
 
     Raises:
         StartFailed: the address is taken, or the app's own start-up failed.
@@ -175,7 +177,7 @@ def running(
     failures: list[Exception] = []
     app = with_start_told(app_factory(), started=settled.set, failed=failures.append)
     listener = listen(host, port)
-    server = uvicorn.Server(_settings(app))
+    server = uvicorn.Server(_settings(app, limits=limits))
 
     def run() -> None:
         try:
@@ -227,21 +229,20 @@ def with_start_told(app: FastAPI, *, started: Callable[[], None], failed: Callab
     return app
 
 
-def _settings(app: FastAPI | str, *, processes: int = 1) -> uvicorn.Config:
+def _settings(app: FastAPI | str, *, processes: int = 1, limits: EdgeLimits | None = None) -> uvicorn.Config:
     """Return the server's settings: the same for every way to serve."""
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
         workers=processes,
         loop="auto",
-        http="httptools",
+        http=cast("Any", Edge(limits)),  # uvicorn calls it for each connection, as it would its own class
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
 
