@@ -125,7 +125,14 @@ async def open_lasting(
     cv2.setNumThreads(1)  # the worker threads fill the cores already; OpenCV's own would only wait for each other
     ledger = await _ledger(settings, ground, stack)
     gateway_id = ground.new_id("gw")
-    lease = Lease(ledger.database, "sweep", holder=gateway_id, seconds=3 * SWEEP_SECONDS, wall=ground.wall)
+    lease = Lease(
+        ledger.database,
+        "sweep",
+        holder=gateway_id,
+        seconds=3 * SWEEP_SECONDS,
+        wall=ground.wall,
+        longest_seconds=6 * SWEEP_SECONDS,
+    )
     stack.push_async_callback(lease.leave)
     sharing = shared_through(
         settings.redis_url,

@@ -68,7 +68,14 @@ class Reconciliation:
         """
         await self.end()
         seconds = max(LEAST_LEASE_SECONDS, 3 * wanted.every_seconds)
-        lease = Lease(self._ledger.database, "reconcile", holder=self._holder, seconds=seconds, wall=self._wall)
+        lease = Lease(
+            self._ledger.database,
+            "reconcile",
+            holder=self._holder,
+            seconds=seconds,
+            wall=self._wall,
+            longest_seconds=2 * seconds,
+        )
         asking = reconciler(
             wanted, self._ledger, accounts, wall=self._wall, clock=self._clock, count=self._count, log=self._log
         )

@@ -5,7 +5,7 @@ Whoever has it renews it. When that gateway dies or hangs, the lease runs out, a
 raises the token, so that a gateway which was only asleep finds its lease gone, even if it was given back meanwhile.
 
 On PostgreSQL the database's clock alone decides. SQLite serves the processes of one machine, which have one clock. A
-lease that would last longer than any does was taken before that clock was set back, and is free.
+lease that would last longer than any of its kind was taken before that clock was set back, and is free.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sqlalchemy import Connection, CursorResult, text
 from gateway.store.database import Database, LedgerUnavailable
 
 _MICROS = 1_000_000
+_TEN_YEARS = 3650 * 86_400.0
 _NOW = {"postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)", "sqlite": ":now"}
 
 _TAKE = """
@@ -35,7 +36,14 @@ class Lease:
     """One gateway's part in a lease: to be held, or waited for."""
 
     def __init__(
-        self, database: Database, name: str, *, holder: str, seconds: float, wall: Callable[[], float]
+        self,
+        database: Database,
+        name: str,
+        *,
+        holder: str,
+        seconds: float,
+        wall: Callable[[], float],
+        longest_seconds: float = _TEN_YEARS,
     ) -> None:
         """
         Have it taken by nobody yet.
@@ -46,10 +54,12 @@ class Lease:
             holder: this gateway, unlike any other.
             seconds: how long it lasts without being renewed: several times as long as the pauses between.
             wall: seconds since 1970, UTC; read on SQLite alone.
+            longest_seconds: nobody takes it for longer: one that would last so long was taken before the calendar was
+                set back.
         """
         self._database = database
         self._given: dict[str, str | int] = {"name": name, "holder": holder, "span": round(seconds * _MICROS)}
-        self._given["longest"] = 2 * round(seconds * _MICROS)
+        self._given["longest"] = round(longest_seconds * _MICROS)
         self._wall = wall
         self._token: int | None = None
 

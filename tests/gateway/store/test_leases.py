@@ -54,7 +54,7 @@ async def pair(database_url: str) -> AsyncIterator[Pair]:
             stack.push_async_callback(database.close)
             databases.append(database)
         first, second = (
-            Lease(database, "sweep", holder=holder, seconds=SECONDS, wall=wall)
+            Lease(database, "sweep", holder=holder, seconds=SECONDS, wall=wall, longest_seconds=2 * SECONDS)
             for database, holder in zip(databases, ("gw_1", "gw_2"), strict=True)
         )
         yield Pair(first, second, databases[0], wall)
@@ -76,6 +76,15 @@ async def test_a_dead_holder_is_replaced(pair: Pair) -> None:
     await pair.run_out()
     assert await pair.second.hold()
     assert pair.second.token == 2
+
+
+async def test_a_lease_from_before_the_calendar_was_set_back_is_free(pair: Pair) -> None:
+    """A dead holder's lease that would last longer than any is taken, under a greater token."""
+    assert await pair.first.hold()
+    ahead = text("UPDATE leases SET expires_at = expires_at + 7200000000")
+    await pair.database.write(lambda connection: connection.execute(ahead))
+    assert await pair.second.hold()
+    assert 2 == pair.second.token
 
 
 async def test_a_zombie_does_not_renew(pair: Pair) -> None:
