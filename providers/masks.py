@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from providers.contract import Box, Instance, Mask
-from providers.picture_header import PictureHeader, read_header
+from providers.contract.headers import PictureHeader, UnreadablePicture, read_header, still_picture
 from providers.png_runs import read_black_and_white
 
 #: Most pixels that a mask file may claim: four times the largest picture that any provider takes (4096 x 4096).
@@ -57,6 +57,9 @@ _FITS, _MISFITS = 0.8, 0.5
 #: Below this a whole decoder is as quick as reading rows: its time goes with the pixels, theirs begins at a tenth of a
 #: millisecond (measured beside each other on masks of 256 x 256).
 _WORTH_PIXELS = 100_000
+
+#: Formats that masks come in.
+_READ = frozenset({"image/png", "image/jpeg", "image/webp"})
 
 _Solid = npt.NDArray[np.bool_]
 
@@ -102,9 +105,7 @@ def read_mask(
     Raises:
         UnreadableMask: not a picture, too many pixels, cut off, or a picture in colours.
     """
-    header = read_header(data)
-    if header is None:
-        raise UnreadableMask(f"the mask is no PNG, JPEG or WebP file: it has {len(data)} bytes and begins {data[:8]!r}")
+    data, header = _still(data)
     if header.width * header.height > MOST_PIXELS:
         raise UnreadableMask(f"the mask claims {header.width}x{header.height} pixels; {MOST_PIXELS} are read at most")
     plain = _read_plain(data, header, size)
@@ -132,6 +133,25 @@ def distinct(instances: Sequence[Instance]) -> tuple[tuple[Instance, ...], tuple
         return tuple(instances), ()
     again = len(instances) - len(kept)
     return tuple(kept.values()), (f"{again} of the provider's masks were equal to another and are left out.",)
+
+
+def _still(data: bytes) -> tuple[bytes, PictureHeader]:
+    """
+    Return the file as a codec may see it, without the chunks of an animation, and its header.
+
+    Raises:
+        UnreadableMask: it is none that is read, or no codec is to see it.
+    """
+    try:
+        header = read_header(data)
+    except UnreadablePicture as error:
+        raise UnreadableMask(f"the mask is no PNG, JPEG or WebP file that can be read: {error}") from None
+    if header.media_type not in _READ:
+        raise UnreadableMask(f"the mask is no PNG, JPEG or WebP file: it is {header.media_type}")
+    if not header.complete:
+        # Some decoders fill what is missing with middle grey, which would count as the object.
+        raise UnreadableMask("the mask is a JPEG file that was cut off")
+    return still_picture(data, header), header
 
 
 def _read_plain(data: bytes, header: PictureHeader, size: tuple[int, int]) -> Mask | None:
@@ -224,9 +244,6 @@ def _alpha(pixels: npt.NDArray[Any]) -> _Solid | None:
 
 def _decode(data: bytes, header: PictureHeader) -> npt.NDArray[Any]:
     """Return the pixels as they are stored: `(height, width)` or `(height, width, channels)`, 8 or 16 bits."""
-    if header.media_type == "image/jpeg" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-        # Some decoders fill what is missing with middle grey, which would count as the object.
-        raise UnreadableMask("the mask is a JPEG file that was cut off")
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from providers.contract import Deadline, Means, ProviderFailed
+from providers.contract.headers import PictureHeader, UnreadablePicture, read_header
 from providers.decoding import decoded
 from providers.masks import MaskReading, UnreadableMask, read_mask
-from providers.picture_header import read_header
 
 #: Pixels that are worth a thread of their own.
 _BATCH_PIXELS = 4 * 1024 * 1024
@@ -81,7 +81,7 @@ def _batches(files: Sequence[bytes], size: tuple[int, int]) -> Iterator[_Batch]:
     batch: list[bytes] = []
     pixels = 0
     for file in files:
-        header = read_header(file)
+        header = _header(file)
         claimed = 0 if header is None else header.width * header.height
         if header is not None and claimed > most:
             raise UnreadableMask(
@@ -94,6 +94,14 @@ def _batches(files: Sequence[bytes], size: tuple[int, int]) -> Iterator[_Batch]:
             batch, pixels = [], 0
     if batch:
         yield _Batch(tuple(batch), pixels)
+
+
+def _header(file: bytes) -> PictureHeader | None:
+    """Return a mask's header; None where `read_mask` will say what is wrong with it."""
+    try:
+        return read_header(file)
+    except UnreadablePicture:
+        return None
 
 
 def _read(batch: _Batch, size: tuple[int, int], deadline: Deadline) -> list[MaskReading]:

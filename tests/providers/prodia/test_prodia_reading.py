@@ -24,9 +24,11 @@ def soon() -> Deadline:
 
 
 def claiming(width: int, height: int) -> bytes:
-    """Return a PNG file that claims a size and holds no pixels."""
+    """Return a PNG file that claims a size, and has the pixels of a few million at most."""
     head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    rows = b"IDAT" + zlib.compress(bytes(min(5_000_000, height * (1 + width))))
+    parts = (each + struct.pack(">I", zlib.crc32(each)) for each in (head, rows, b"IEND"))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(each) - 8) + each for each in parts)
 
 
 @pytest.fixture

@@ -281,7 +281,7 @@ UNREAD: dict[str, tuple[bytes, Outcome, bool, str]] = {
     "204": (b"HTTP/1.1 204 No Content\r\n\r\n", Outcome.FAILED, True, "answered 204"),
     "a mask that is HTML": (answer_of(JOB, [FILES[0], b"<html>"]), Outcome.FAILED, True, "no PNG, JPEG or WebP"),
     "an empty mask": (answer_of(JOB, [b""]), Outcome.FAILED, True, "no PNG, JPEG or WebP"),
-    "a mask cut off": (answer_of(JOB, [FILES[0][:-40]]), Outcome.FAILED, True, "cut off or damaged"),
+    "a mask cut off": (answer_of(JOB, [FILES[0][:-40]]), Outcome.FAILED, True, "is cut off"),
     "a mask in colours": (answer_of(JOB, [NOISE]), Outcome.FAILED, True, "picture in colours"),
     "a huge mask": (answer_of(JOB, [huge(16_000, 16_000)]), Outcome.FAILED, True, "claims 16000x16000 pixels"),
     "a picture alone that is none": (
