@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 from gateway.accounting.budget_words import moment
 from gateway.accounting.budgets import Budget, BudgetPeriod, WantedBudget, wanted_budget
 from gateway.api.schema import Shape
-from gateway.intake.body import Body, Name
+from gateway.intake.body import OR_NULL, Body, Name
 
 
 class BudgetBody(Body):
@@ -20,13 +20,13 @@ class BudgetBody(Body):
     tag: Annotated[str, StringConstraints(max_length=321)] | None = Field(
         default=None, description="bound what carries this tag alone, as NAME=VALUE", examples=["team=search"]
     )
-    period: BudgetPeriod = Field(
+    period: Annotated[BudgetPeriod, OR_NULL] = Field(
         default=BudgetPeriod.MONTH, description="days and months are those of UTC; `total` never resets"
     )
     limit_usd: Annotated[str, StringConstraints(max_length=40)] = Field(
         description="dollars above zero as a decimal string, six decimals at most", examples=["100.00"]
     )
-    hard: bool = Field(default=True, description="refuse what does not fit; a soft budget warns")
+    hard: Annotated[bool, OR_NULL] = Field(default=True, description="refuse what does not fit; a soft budget warns")
 
     def wanted(self) -> WantedBudget:
         """

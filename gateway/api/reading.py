@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 import mmap
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -19,7 +21,18 @@ from gateway.api.json_text import check_json
 from gateway.intake.body import Body, SegmentationBody
 from gateway.intake.picture import PictureSource
 from gateway.problems import InvalidRequest, MalformedBody, RequestTooLarge, UnsupportedContentType
-from providers.contract import Workers, is_data_uri
+from providers.contract import (
+    INFLATED,
+    MOST_LAYERS,
+    CompressedBody,
+    InflatesTooFar,
+    Workers,
+    codings,
+    completed,
+    inflate,
+    is_data_uri,
+    is_gzip,
+)
 
 B = TypeVar("B", bound=Body)
 
@@ -52,7 +65,10 @@ async def read_request(
         GatewayError: it is too large, malformed, or has a field that is missing, unknown or out of range.
     """
     media_type, boundary = _content_type(request.headers.get("content-type", ""))
-    raw = await _read(request, max_picture_bytes * 10 // 7 + 2 * JSON_BYTES, max_picture_bytes)
+    most = max_picture_bytes * 10 // 7 + 2 * JSON_BYTES
+    raw = await _read(request, most, max_picture_bytes)
+    if named := codings(request.headers.get("content-encoding", "")):
+        raw = await workers.run(lambda: _inflated(raw[:], named, most), pixels=len(raw) * 4)
     if media_type == "application/json":
         return await _from_json(raw, workers)
     if media_type == "multipart/form-data" and boundary:
@@ -66,11 +82,39 @@ async def read_request(
     )
 
 
+def _inflated(raw: bytes, named: Sequence[str], most: int) -> bytes:
+    """
+    Undo what a body was compressed with, within the bounds of one that is not.
+
+    Raises:
+        UnsupportedContentType: it is compressed in another way than gzip and deflate.
+        RequestTooLarge: it stands for too much.
+        MalformedBody: it is not what its header says.
+    """
+    if len(named) > MOST_LAYERS or not set(named) <= INFLATED:
+        raise UnsupportedContentType(
+            f"the body is compressed as {', '.join(named)[:_MOST_QUOTED]!r}; send it as it is, or with the "
+            "Content-Encoding gzip or deflate",
+            field="Content-Encoding",
+        )
+    try:
+        for name in reversed(named):
+            raw = completed(inflate(raw, name, most_bytes=most))
+    except InflatesTooFar as error:
+        raise RequestTooLarge(f"the body cannot be read: {error}", field="Content-Encoding") from None
+    except CompressedBody as error:
+        raise MalformedBody(
+            f"the body is not what its Content-Encoding says: {error}", field="Content-Encoding"
+        ) from None
+    return raw
+
+
 async def _from_json(raw: Raw, workers: Workers) -> tuple[SegmentationBody, PictureSource]:
     """Parse a body, a large one without its picture."""
     if len(raw) <= JSON_BYTES:
         body = await _parsed(raw[:], workers)
         return body, _source(body, None)
+    _check_start(raw[:4])
     cut = await workers.run(lambda: cut_picture(raw), pixels=len(raw))
     if cut is None:
         raise _too_much_json()
@@ -115,6 +159,12 @@ def parse_json(model: type[B], raw: bytes) -> B:
         MalformedBody: not JSON, or the same field twice.
         InvalidRequest: naming the first field at fault, and how many more there are.
     """
+    raw = raw.removeprefix(codecs.BOM_UTF8)
+    _check_start(raw[:4])
+    try:
+        str(raw, "utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedBody(f"the body is not UTF-8 (byte {error.start + 1}); send JSON in UTF-8") from None
     check_json(raw)
     try:
         return model.model_validate_json(raw)
@@ -125,6 +175,14 @@ def parse_json(model: type[B], raw: bytes) -> B:
             raise MalformedBody(f"the body is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}") from None
         more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
         raise InvalidRequest(_sentence(dict(first)) + more, field=field_path(first["loc"])) from None
+
+
+def _check_start(start: bytes) -> None:
+    """Refuse what begins like no UTF-8 text, and say what it is instead."""
+    if is_gzip(start):
+        raise MalformedBody("the body is gzip; say so in the header Content-Encoding", field="Content-Encoding")
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start:
+        raise MalformedBody("the body is UTF-16 or UTF-32; send JSON in UTF-8")
 
 
 def field_path(loc: tuple[int | str, ...]) -> str | None:

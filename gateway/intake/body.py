@@ -13,21 +13,24 @@ import orjson
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     StringConstraints,
     ValidationError,
     ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticUseDefault, core_schema
 
 from gateway.request import CacheMode, Fit, Learned, MaskEncoding, Strategy
 from providers.contract import Money, is_data_uri
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
-Pixel = Annotated[int, Field(ge=0, le=1_000_000)]
 
 SECONDS_BY_DEFAULT = 30.0
 MASKS_BY_DEFAULT = 10
@@ -37,6 +40,37 @@ MOST_NOTE_BYTES = 4096
 
 #: Of an address; data: URIs are bounded like pictures.
 MOST_URL_CHARACTERS = 8192
+
+
+def _whole(value: Any) -> Any:
+    """Return a number without a fraction as an integer, as which JSON Schema counts it: `50.0` is 50."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""What lets an integer be written with a fraction of zero; stands behind its bounds."""
+
+Pixel = Annotated[int, Field(ge=0, le=1_000_000), WHOLE]
+
+
+class _OrNull:
+    """What makes null stand for a field's default. Every field has it that has a default other than null."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_before_validator_function(self._default_for_null, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"anyOf": [handler(schema), {"type": "null"}]}
+
+    def _default_for_null(self, value: Any) -> Any:
+        if value is None:
+            raise PydanticUseDefault
+        return value
+
+
+OR_NULL = _OrNull()
 
 
 class Body(BaseModel):
@@ -98,7 +132,7 @@ class BoxBody(Body):
 class ExemplarBoxBody(BoxBody):
     """A box around an example of what to find, or of what not to."""
 
-    positive: bool = True
+    positive: Annotated[bool, OR_NULL] = True
 
 
 class PointBody(Body):
@@ -106,7 +140,7 @@ class PointBody(Body):
 
     x: Pixel
     y: Pixel
-    positive: bool = True
+    positive: Annotated[bool, OR_NULL] = True
 
 
 class TextBody(Body):
@@ -120,7 +154,7 @@ class ObjectBody(Body):
     """This one thing: under the points, in the box, or both."""
 
     kind: Literal["object"]
-    points: Annotated[list[PointBody], Field(max_length=64, fail_fast=True)] = []
+    points: Annotated[list[PointBody], Field(max_length=64, fail_fast=True), OR_NULL] = []
     box: BoxBody | None = None
 
     @model_validator(mode="after")
@@ -151,9 +185,11 @@ PromptBody = Annotated[TextBody | ObjectBody | ExemplarsBody | AutomaticBody, Fi
 class OutputBody(Body):
     """How the answer is written."""
 
-    masks: MaskEncoding = MaskEncoding.RLE
-    delivery: Literal["inline"] = "inline"
-    overlay: bool = Field(default=False, description="also return the picture with its masks drawn on it, as a PNG")
+    masks: Annotated[MaskEncoding, OR_NULL] = MaskEncoding.RLE
+    delivery: Annotated[Literal["inline"], OR_NULL] = "inline"
+    overlay: Annotated[bool, OR_NULL] = Field(
+        default=False, description="also return the picture with its masks drawn on it, as a PNG"
+    )
 
 
 class RouteBody(Body):
@@ -170,8 +206,8 @@ class RouteBody(Body):
         description="the most that the whole request may cost, in dollars as a decimal string",
         examples=["0.02"],
     )
-    deadline_seconds: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)] = SECONDS_BY_DEFAULT
-    max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    deadline_seconds: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False), OR_NULL] = SECONDS_BY_DEFAULT
+    max_attempts: Annotated[int, Field(ge=1, le=10), WHOLE, OR_NULL] = 3
     hedge_after_seconds: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)] | Learned | None = Field(
         default=None,
         description="ask a second deployment as well when the first has not answered by then: seconds, or `p95`, which "
@@ -200,7 +236,7 @@ class RouteBody(Body):
 class CacheBody(Body):
     """What the cache may do."""
 
-    mode: CacheMode = CacheMode.USE
+    mode: Annotated[CacheMode, OR_NULL] = CacheMode.USE
     ttl_seconds: Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)] | None = None
 
 
@@ -231,18 +267,18 @@ class SegmentationBody(Body):
     image: ImageBody | None = Field(default=None, description="left out only when the picture is a multipart part")
     prompt: Phrase | None = Field(default=None, description="short for one text prompt")
     prompts: Annotated[list[PromptBody], Field(min_length=1, max_length=16, fail_fast=True)] | None = None
-    max_masks: Annotated[int, Field(ge=1, le=1000)] = MASKS_BY_DEFAULT
+    max_masks: Annotated[int, Field(ge=1, le=1000), WHOLE, OR_NULL] = MASKS_BY_DEFAULT
     min_score: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
-    fit: Fit = Field(
+    fit: Annotated[Fit, OR_NULL] = Field(
         default=Fit.AUTO,
         description="what to do with a deployment whose limits (sides, bytes, format) the picture exceeds. `auto`: the "
         "picture is scaled, padded or written anew to fit it, coordinates are brought in and masks back to its own "
         "size, and a warning says so. `strict`: it is left out, and the problem says so when none remains",
     )
-    output: OutputBody = OutputBody()
-    route: RouteBody = RouteBody()
-    cache: CacheBody = CacheBody()
-    explain: bool = Field(
+    output: Annotated[OutputBody, OR_NULL] = OutputBody()
+    route: Annotated[RouteBody, OR_NULL] = RouteBody()
+    cache: Annotated[CacheBody, OR_NULL] = CacheBody()
+    explain: Annotated[bool, OR_NULL] = Field(
         default=False,
         description="have each answer say of every deployment what it scored, and why it was chosen or was not",
     )
@@ -251,8 +287,8 @@ class SegmentationBody(Body):
         description="the `quote_id` of a quote for an equal request: it never costs more than that said. The deadline "
         "and `max_charge_usd` may differ",
     )
-    tags: Tags = {}
-    metadata: Annotated[dict[str, Any], Field(max_length=64)] = Field(
+    tags: Annotated[Tags, OR_NULL] = {}
+    metadata: Annotated[dict[str, Any], Field(max_length=64), OR_NULL] = Field(
         default={}, description="echoed in the answer; at most 4,096 bytes of JSON"
     )
 

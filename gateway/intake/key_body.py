@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from gateway.intake.body import Body
+from gateway.intake.body import OR_NULL, WHOLE, Body
 from gateway.request import RateLimit, Scope
 from gateway.settings.tenants import TenantName
 from gateway.store.rates import read_rate
@@ -50,7 +50,7 @@ class HardBudgetBody(Body):
     usd: Annotated[str, StringConstraints(max_length=40)] = Field(
         description="dollars above zero as a decimal string, six decimals at most", examples=["100.00"]
     )
-    window: Literal["total", "day", "month"] = Field(
+    window: Annotated[Literal["total", "day", "month"], OR_NULL] = Field(
         default="total", description="days and months are those of UTC; `total` never resets"
     )
 
@@ -59,7 +59,7 @@ class KeyBody(Body):
     """A key to be made."""
 
     tenant: TenantName = Field(description="who pays")
-    name: Annotated[str, StringConstraints(max_length=100), AfterValidator(_is_printable)] = Field(
+    name: Annotated[str, StringConstraints(max_length=100), AfterValidator(_is_printable), OR_NULL] = Field(
         default="", description="what it is called in lists"
     )
     scopes: Annotated[list[Scope], Field(max_length=16), AfterValidator(_not_empty)] = Field(
@@ -74,10 +74,10 @@ class KeyBody(Body):
     requests_per_second: Annotated[str, StringConstraints(max_length=40), AfterValidator(_is_rate)] | None = Field(
         default=None, description="decimal string above zero; null: only the tenant's limit holds", examples=["50"]
     )
-    burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+    burst: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] | None = Field(
         default=None, description="requests that may come at once after a pause; null: one second's worth"
     )
-    concurrency: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+    concurrency: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] | None = Field(
         default=None, description="requests that may be worked on at once; null: only the tenant's limit holds"
     )
     hard_budget: HardBudgetBody | None = Field(default=None, description="made together with the key, or neither is")
@@ -101,6 +101,6 @@ class KeyBody(Body):
 class RotationBody(Body):
     """A key that is to get another secret."""
 
-    grace_seconds: Annotated[float, Field(ge=0, le=90 * 86_400, allow_inf_nan=False)] = Field(
+    grace_seconds: Annotated[float, Field(ge=0, le=90 * 86_400, allow_inf_nan=False), OR_NULL] = Field(
         default=86_400.0, description="how long the earlier secret stays good beside the new one; 0: not at all"
     )

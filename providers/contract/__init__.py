@@ -48,6 +48,8 @@ from providers.contract.free_probe import (
     FreeProbe,
 )
 from providers.contract.inflating import (
+    INFLATED,
+    MOST_LAYERS,
     CompressedBody,
     InflatesTooFar,
     codings,
@@ -110,8 +112,10 @@ from providers.contract.workers import (
 )
 
 __all__ = [
+    "INFLATED",
     "LARGEST_MICROUSD",
     "MICROS_PER_USD",
+    "MOST_LAYERS",
     "NOTHING",
     "PIECE_BYTES",
     "AutomaticPrompt",

@@ -17,6 +17,9 @@ from zlib_ng import zlib_ng
 #: How many compressions may lie around one another.
 MOST_LAYERS = 4
 
+#: The names that `inflate` takes.
+INFLATED = frozenset({"gzip", "x-gzip", "deflate"})
+
 #: How many times its own size a layer may stand for, once it stands for more than the first bytes.
 MOST_RATIO = 200
 _RATIO_COUNTS_FROM = 2**20
