@@ -27,7 +27,7 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-re
 test test-all test-local soak: export PYTHONDONTWRITEBYTECODE =
 
 test: $(VENV)/.tests ## something of everything in under 5 minutes, with real redis-server and PostgreSQL (ARGS="tests/gateway -x" for fewer)
-	@sh tests/setup_servers.sh redis-server postgresql
+	@sh tests/setup_servers.sh redis-server postgresql nginx
 	@$(PYTEST) -m "not slow and not soak and not alone" $(ARGS)
 
 test-all: $(VENV)/.tests ## the tests that `make test` leaves out: kills, simulations, loads, real clients, with short seeds

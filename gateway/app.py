@@ -62,9 +62,10 @@ WORKER_QUEUE = 1024
 
 
 def show_key(key: str) -> None:
-    """Show the first API key, this once, on standard error: standard output is the log's."""
-    sys.stderr.write(f"API key (shown once): {key}\n")
-    sys.stderr.flush()
+    """Show the first API key, this once, to whoever sits at a terminal: elsewhere it would end up in a log."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"API key (shown once): {key}\n")
+        sys.stderr.flush()
 
 
 def create_app(

@@ -163,7 +163,15 @@ def screened(
         return services.prices.terms(tenant, deployment, now)
 
     policy = request.caller.policy
-    screening = screen(question, request.route, services.offers, terms_of, fit=request.fit, policy=policy)
+    screening = screen(
+        question,
+        request.route,
+        services.offers,
+        terms_of,
+        fit=request.fit,
+        policy=policy,
+        keyless=request.caller.keyless,
+    )
     if promised is None:
         return screening
     ceilings = {call.deployment: call.ceiling for call in promised}

@@ -191,7 +191,7 @@ async def _ledger(settings: Settings, ground: Ground, stack: AsyncExitStack) -> 
         settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     ledger = await Ledger.open(settings.ledger_url, wall=ground.wall, clock=ground.clock)
     stack.push_async_callback(ledger.close)
-    await issue_first_key(ledger.keys, ground.show)
+    await issue_first_key(ledger.keys, settings.state_dir, ground.show, ground.log)
     return ledger
 
 

@@ -44,6 +44,12 @@ from typing import ClassVar
 
 from gateway.request import AttemptReport
 
+#: What somebody without a key, or with a wrong one, can do about it.
+SEND_A_KEY = (
+    "send a key as `Authorization: Bearer mg_…`; whoever runs this gateway finds the first one in the file `key` of "
+    "its state folder (.maskgate, or what MASKGATE_STATE_DIR names)"
+)
+
 
 class GatewayError(Exception):
     """A request that gets no answer. The message tells its sender what to do; it holds no secret."""

@@ -72,6 +72,8 @@ class Scope(StrEnum):
     """Ask for masks and quotes, and spend for it."""
     USAGE = "usage"
     """Read the tenant's usage and ledger."""
+    METRICS = "metrics"
+    """Read the gateway's own metrics, every tenant's spending among them."""
     ADMIN = "admin"
     """Everything, of every tenant: keys, budgets, reports."""
 
@@ -127,6 +129,10 @@ class RateLimit:
 UNLIMITED = RateLimit()
 
 
+#: Of callers without a key. No key can be of it, since no tenant may be called so: nobody's answers are found keyless.
+KEYLESS_TENANT = "_keyless"
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks: the tenant that pays, the key that was shown, and what they may do."""
@@ -139,6 +145,8 @@ class Caller:
     """Shared by all keys of the tenant."""
     key_limit: RateLimit = UNLIMITED
     """Of this key alone; both hold."""
+    keyless: bool = False
+    """Whether no key was shown: then only deployments that cost nothing may be asked, and no account is read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 """
-Real servers from Debian for tests: redis-server and PostgreSQL, each in a directory of its own on a free port.
+Real servers from Debian for tests: redis-server, PostgreSQL and nginx, each in a directory of its own on a free port.
 
 Every server is ended by the process id that it was started with. PostgreSQL refuses to run as root, so root starts it
 as Debian's user `postgres`.
@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.ports import free_row
 
 #: Server in `@pytest.mark.needs(...)` to the Debian package that brings it.
-PACKAGES = {"redis": "redis-server", "postgres": "postgresql"}
+PACKAGES = {"redis": "redis-server", "postgres": "postgresql", "nginx": "nginx"}
 
 _START_SECONDS = 60.0
 
@@ -30,6 +30,9 @@ def find(server: str) -> Path | None:
     """Return the server's program, None where it is not installed."""
     if server == "redis":
         found = shutil.which("redis-server")
+        return Path(found) if found else None
+    if server == "nginx":
+        found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
         return Path(found) if found else None
     programs = Path("/usr/lib/postgresql").glob("*/bin/postgres")
     return max(programs, key=lambda program: int(program.parts[-3]), default=None)
@@ -212,3 +215,31 @@ def start_postgres(folder: Path) -> Postgres:
     postgres = Postgres(command, folder, port, user, programs=program.parent)
     postgres.start()
     return postgres
+
+
+_NGINX = """\
+daemon off;
+master_process off;
+pid nginx.pid;
+error_log error.log;
+events {{ }}
+http {{
+  access_log off;
+  client_body_temp_path body; proxy_temp_path proxy;
+  fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{ proxy_pass http://127.0.0.1:{target}; }}
+  }}
+}}
+"""
+
+
+def start_nginx(folder: Path, *, target: int) -> Server:
+    """Start nginx in front of a port of this machine, with the one line that everybody writes and nothing else."""
+    program, port = find("nginx"), free_row(1)
+    assert program is not None
+    (folder / "nginx.conf").write_text(_NGINX.format(port=port, target=target))
+    server = Server([str(program), "-e", "error.log", "-p", str(folder), "-c", "nginx.conf"], folder, port)
+    server.start()
+    return server

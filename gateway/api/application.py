@@ -95,6 +95,7 @@ def build_api(
         admin_port=admin_port,
         direct={("POST", "/v1/segmentations"): routes.segment},
     )
+    app.state.admin_port = admin_port
     install(app, SHAPES)
     return app
 

@@ -21,6 +21,7 @@ from gateway.admission.idempotency import HEADER, idempotency_key
 from gateway.api.answers import Answered, attempts_of, charged, deployment_body, quote_body, segmentation_body
 from gateway.api.documents import describe
 from gateway.api.once import Keyed, Once, fingerprint_of
+from gateway.api.ports import on_admin_port
 from gateway.api.reading import read_request
 from gateway.api.schema import DeploymentsShape, QuoteShape, ReadyShape, SegmentationShape, UsageShape
 from gateway.api.trace import Trace, trace_of
@@ -36,6 +37,7 @@ from gateway.purchase import Services
 from gateway.quoting import digest_of, quote, terms_of
 from gateway.request import Answer, Caller, Scope, SegmentationRequest
 from gateway.routing.drain import Drains
+from gateway.routing.screening import costs_nothing
 from providers.contract import Deadline, Fetcher
 
 
@@ -176,14 +178,15 @@ async def _quoted(request: Request, house: House, trace: Trace) -> Response:
 
 @router.get("/v1/deployments", **describe("List the deployments", DeploymentsShape))
 async def list_deployments(request: Request) -> Response:
-    """List every deployment with its capabilities, limits, price and health."""
+    """List every deployment that the caller may ask with its capabilities, limits, price and health."""
     house = house_of(request)
     services = house.services
-    await caller_of(request)
+    caller = await caller_of(request)
     views, places, now = services.health.views(), services.places.views(), round(services.wall() * MICROS)
     listed = [
         deployment_body(offer, services.prices.price_at(offer.name, now), views[offer.name], places[offer.name])
         for offer in services.offers
+        if not caller.keyless or costs_nothing(offer, services.prices.terms(caller.tenant, offer.name, now))
     ]
     return _json({"object": "list", "deployments": listed})
 
@@ -231,7 +234,9 @@ async def ready(request: Request) -> Response:
 
 @router.get("/metrics", **describe("Prometheus metrics", None))
 async def metrics(request: Request) -> Response:
-    """Return every series in Prometheus' text format."""
+    """Return every series in Prometheus' text format: to a key with the scope `metrics`, or on the admin port."""
+    if not on_admin_port(request.scope, request.app.state.admin_port):
+        await caller_of(request, Scope.METRICS)
     house = house_of(request)
     services, ledger = house.services, house.services.ledger
     text = services.metrics.text(

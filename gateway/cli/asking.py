@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from gateway.cli.connection import gateway_at
+from gateway.cli.connection import gateway_at, own_key
 from gateway.cli.failures import FAILED, NO_GATEWAY, CommandFailed
 from gateway.client import Client, ClientError, GatewayUnreachable
 
@@ -17,12 +17,17 @@ def ask(url: str | None, key: str | None, call: Callable[[Client], Awaitable[T]]
     """
     Return what *call* gives, asked of the gateway at *url* (see `gateway_at`).
 
+    Args:
+        url: the gateway's, if one was named.
+        key: the API key, if one was named; None for the one in the state folder, where the gateway is on this machine.
+        call: made once.
+
     Raises:
-        CommandFailed: the gateway refused, or there is none.
+        CommandFailed: the gateway refused, there is none, or the key in the state folder must not be used.
     """
 
     async def asked(base_url: str) -> T:
-        async with Client(base_url, key) as gateway:
+        async with Client(base_url, key or own_key(base_url)) as gateway:
             return await call(gateway)
 
     with gateway_at(url) as base_url:

@@ -6,6 +6,9 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import typer
 
@@ -57,11 +60,37 @@ def _embedded() -> Iterator[str]:
     try:
         with (
             log.open("a", encoding="utf-8") as lines,
-            running(lambda: create_app(settings, log_to=lines), host=HOST) as base_url,
+            running(lambda: create_app(settings, log_to=lines, show=lambda _key: None), host=HOST) as base_url,
         ):
             yield base_url
     except StartFailed as error:
         raise CommandFailed(f"the gateway did not start: {error}", exit_code=NO_GATEWAY) from error
+
+
+def own_key(base_url: str) -> str | None:
+    """
+    Return the key in the state folder, for a gateway on this machine; None for any other, or where there is none.
+
+    A name can lead anywhere, so that but for `localhost` only an address of loopback counts.
+
+    Raises:
+        CommandFailed: the file must not be used.
+    """
+    from gateway.store.key_file import UnsafeKeyFile, read_key_file
+
+    if not _is_loopback(urlsplit(base_url).hostname or ""):
+        return None
+    try:
+        return read_key_file(Path(os.environ.get("MASKGATE_STATE_DIR") or ".maskgate"))
+    except UnsafeKeyFile as error:
+        raise CommandFailed(str(error)) from error
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _listens(host: str, port: int) -> bool:

@@ -31,7 +31,7 @@ def create(  # noqa: PLR0913, PLR0917 - a command line's options are its argumen
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="segment|usage|admin", help="What it may do. Repeatable.", show_default="segment and usage"
+            metavar="segment|usage|metrics|admin", help="What it may do. Repeatable.", show_default="segment and usage"
         ),
     ] = None,
     expires_in: Annotated[

@@ -21,7 +21,10 @@ Url = Annotated[
 Key = Annotated[
     str | None,
     typer.Option(
-        "--key", envvar="MASKGATE_KEY", help="API key; not needed on loopback by default.", show_default=False
+        "--key",
+        envvar="MASKGATE_KEY",
+        help="API key. Without it: the one in the state folder, where the gateway is on this machine.",
+        show_default=False,
     ),
 ]
 

@@ -80,11 +80,20 @@ def _run(config: Path | None, *, host: str, port: int, admin_port: int | None, w
                 serve_in_processes("gateway.cli.worker:create", listeners, processes=workers)
         else:
             app = create_app(settings, source=source_for(config, host=host, environ=os.environ))
-            serve_app(app, listeners, started=lambda: typer.echo(f"Maskgate on {url} ({url}/docs)", err=True))
+            serve_app(app, listeners, started=lambda: _tell_started(url, settings.state_dir))
     except SettingsError as error:
         raise CommandFailed(str(error)) from error
     except StartFailed as error:
         raise CommandFailed(f"the gateway did not start: {error}", exit_code=NO_GATEWAY) from error
+
+
+def _tell_started(url: str, state_dir: Path) -> None:
+    """Say where the gateway is, and where its first key is; the key itself would end up in a log."""
+    from gateway.store.key_file import KEY_FILE
+
+    if (state_dir / KEY_FILE).exists():
+        typer.echo(f"API key in {state_dir / KEY_FILE}", err=True)
+    typer.echo(f"Maskgate on {url} ({url}/docs)", err=True)
 
 
 def _start_sandbox(stack: ExitStack) -> Path:

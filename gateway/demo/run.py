@@ -67,17 +67,20 @@ def run_demo(out: Path) -> int:
     with sandbox_running() as sandbox, tempfile.TemporaryDirectory(prefix="maskgate-demo-") as state:
         environ = {"MASKGATE_STATE_DIR": state}
         settings = settings_from_yaml(sandbox_config(sandbox.host, sandbox.port), environ=environ)
+        shown: list[str] = []
         with (
             (Path(state) / "gateway.log").open("w", encoding="utf-8") as log,
-            running(lambda: create_app(settings, log_to=log, show=lambda _key: None)) as url,
+            running(lambda: create_app(settings, log_to=log, show=shown.append)) as url,
         ):
-            return asyncio.run(_demonstrate(url, sandbox.control_url, out, console))
+            return asyncio.run(_demonstrate(url, shown[0], sandbox.control_url, out, console))
 
 
-async def _demonstrate(url: str, control_url: str, out: Path, console: Console) -> int:
+async def _demonstrate(url: str, key: str, control_url: str, out: Path, console: Console) -> int:
     photograph = (files("gateway.demo") / PHOTOGRAPH).read_bytes()
-    async with Client(url) as gateway, SandboxControl(control_url) as control:
-        console.print(f"[bold]Maskgate[/] on {url}, sandbox upstreams on {control_url} (no key, no real money)\n")
+    async with Client(url, key) as gateway, SandboxControl(control_url) as control:
+        console.print(
+            f"[bold]Maskgate[/] on {url}, sandbox upstreams on {control_url} (no provider's key, no real money)\n"
+        )
         done = await _steps(gateway, control, photograph)
         console.print(_table(done))
         console.print(

@@ -1,10 +1,15 @@
 """
 API key → caller.
 
-Why keyless access exists: a developer on a laptop should get masks with one curl. Why it is narrow: it holds only when
-the gateway itself listens on loopback, the connection comes from loopback, no proxy has forwarded the request, and no
-web page sent it (a page on any site can make a browser post to 127.0.0.1, but not without an `Origin`; and a page whose
-name is bound anew to 127.0.0.1 still sends its name as `Host`).
+Without a key nothing can be spent: such a caller reaches the deployments that cost nothing (`routing/screening.py`),
+and sees no account. That is what keeps the money, since whoever stands in front of the gateway may look exactly like
+this machine (a stock nginx does).
+
+Keyless access exists so that a developer on a laptop gets masks with one curl. It holds only when the gateway itself
+listens on loopback, the connection comes from loopback, and no web page sent it: a page on any site can make a browser
+ask 127.0.0.1, but not without an `Origin` or a `Sec-Fetch-Site` that tells; and a page whose name is bound anew to
+127.0.0.1 still sends its name as `Host`. A request that says it was forwarded is refused, too: that keeps strangers off
+this machine's processors where a proxy tells, and no more is counted on it.
 
 A key is looked up once and then remembered, until the bell says that a key was changed (`store/key_bell.py`): so a
 revoked key is refused by every gateway from its next request on, and no request costs a round trip.
@@ -21,8 +26,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
-from gateway.problems import Unauthenticated
-from gateway.request import UNLIMITED, UNRESTRICTED, Caller, RateLimit, TenantPolicy
+from gateway.problems import SEND_A_KEY, Unauthenticated
+from gateway.request import KEYLESS_TENANT, UNLIMITED, UNRESTRICTED, Caller, RateLimit, Scope, TenantPolicy
 from gateway.store import Keys, LedgerUnavailable, fingerprint
 from gateway.store.key_bell import Heard, KeyBell
 from gateway.store.keys import KEY_PREFIX, ApiKey
@@ -38,8 +43,10 @@ MOST_REMEMBERED = 10_000
 LOOK_UPS = 3
 #: Between two questions to a database that was gone, whether it is back.
 PROBE_SECONDS = 0.25
-KEYLESS = Caller(tenant="local", key_id="keyless")
+KEYLESS = Caller(KEYLESS_TENANT, key_id="keyless", scopes=frozenset({Scope.SEGMENT}), keyless=True)
 FORWARDING = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+#: What a browser says of a request that no other site's page has made.
+OWN_SITE = frozenset({"none", "same-origin"})
 
 
 def new_key() -> str:
@@ -79,8 +86,9 @@ class Allowances:
         return self._caller(Caller(key.tenant, key.account_id, key.grant.scopes, key_limit=key.grant.limit))
 
     def keyless(self) -> Caller:
-        """Return who asks without one."""
-        return self._caller(KEYLESS)
+        """Return who asks without one; whatever holds for that tenant, it shares no answers with others."""
+        caller = self._caller(KEYLESS)
+        return replace(caller, policy=replace(caller.policy, share_cache=False))
 
     def _caller(self, bare: Caller) -> Caller:
         allowed = self.tenants.get(bare.tenant, self.others)
@@ -151,7 +159,7 @@ class Callers:
         if authorization is None:
             if self._keyless is not None and _is_this_machine(peer):
                 return self._keyless
-            raise Unauthenticated("send your key as `Authorization: Bearer mg_…`", field="Authorization")
+            raise Unauthenticated(SEND_A_KEY, field="Authorization")
         scheme, _, key = authorization.partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise Unauthenticated("write the header as `Authorization: Bearer mg_…`", field="Authorization")
@@ -242,6 +250,8 @@ def _is_this_machine(peer: Peer) -> bool:
     except ValueError:  # a name, or whatever a server in front of us took for an address
         return False
     if not here or "origin" in peer.headers or any(name in peer.headers for name in FORWARDING):
+        return False
+    if peer.headers.get("sec-fetch-site", "none") not in OWN_SITE:
         return False
     return _names_loopback(peer.headers.get("host", ""))
 

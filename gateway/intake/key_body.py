@@ -63,7 +63,8 @@ class KeyBody(Body):
         default="", description="what it is called in lists"
     )
     scopes: Annotated[list[Scope], Field(max_length=16), AfterValidator(_not_empty)] = Field(
-        description="what it may do: `segment` (and quote), `usage` (read the tenant's), `admin` (everything)"
+        description="what it may do: `segment` (and quote), `usage` (read the tenant's), `metrics` (read the "
+        "gateway's), `admin` (everything)"
     )
     expires_at: Annotated[datetime, AfterValidator(_has_zone)] | None = Field(
         default=None, description="from then on it is good for nothing; null: never"

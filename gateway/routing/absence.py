@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from gateway.problems import (
+    SEND_A_KEY,
     AllDeploymentsUnavailable,
     BudgetExceeded,
     Forbidden,
     GatewayError,
     NoDeployment,
     PromptTooLong,
+    Unauthenticated,
     UnsupportedCapability,
 )
 from gateway.request import Route
@@ -59,6 +61,14 @@ def explain(
         return AllDeploymentsUnavailable(
             f"no deployment can be asked at the moment ({listed})", retry_after_seconds=max(1.0, min(waits))
         )
+    if Reason.NEEDS_KEY in reasons:
+        without = "without a key only deployments that cost nothing are asked, and none of those can answer"
+        return Unauthenticated(f"{without} ({listed}); {SEND_A_KEY}", field="Authorization")
+    return _unfit(reasons, listed, field=field, restricted=route.restricted)
+
+
+def _unfit(reasons: Collection[Reason], listed: str, *, field: str, restricted: bool) -> GatewayError:
+    """Return the problem of a question that each deployment is unfit for, though not for its kind."""
     if Reason.TOO_DEAR in reasons:
         return NoDeployment(
             f"route.max_charge_usd, or the quote, is too low ({listed}); raise it, or leave it out",
@@ -68,7 +78,7 @@ def explain(
         return NoDeployment(f"the picture is outside the limits of every deployment ({listed})", field="image")
     if Reason.PROMPT_TOO_LONG in reasons:
         return PromptTooLong(f"{listed}; shorten the text", field=f"{field}.text" if field != "prompt" else field)
-    return NoDeployment(f"no deployment can answer ({listed})", field="route" if route.restricted else None)
+    return NoDeployment(f"no deployment can answer ({listed})", field="route" if restricted else None)
 
 
 def _who_could(prompt: Prompt, catalogue: Catalogue) -> str:

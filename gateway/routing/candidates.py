@@ -19,6 +19,7 @@ class Reason(StrEnum):
     PROMPT_TOO_LONG = "prompt_too_long"
     LIMITS = "picture_outside_limits"
     NO_PRICE = "no_price"
+    NEEDS_KEY = "needs_key"
     TOO_DEAR = "above_max_charge"
     NO_BUDGET = "budget_exceeded"
     UNAVAILABLE = "unavailable"

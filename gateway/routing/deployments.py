@@ -25,6 +25,8 @@ class Offer:
     """Its share of the traffic under `weighted`, beside the others' weights; with 0 it is asked after all others."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """The operator's own words about it; they decide nothing."""
+    sandbox: bool = False
+    """Whether it is played by a sandbox on this machine, so that its price is nobody's money."""
     upstream_account: str = field(init=False)
     """Which endpoint and account its calls are made with; see `providers.contract.upstream_account`."""
 

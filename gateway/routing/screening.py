@@ -13,7 +13,7 @@ from gateway.fitting.plan import CannotFit, Plan, outside, plan_for
 from gateway.request import UNRESTRICTED, Fit, Route, TenantPolicy
 from gateway.routing.candidates import Candidate, Exclusion, Reason, Screening
 from gateway.routing.deployments import Offer
-from providers.contract import Capabilities, ExemplarsPrompt, ObjectPrompt, Prompt, Question, TextPrompt
+from providers.contract import NOTHING, Capabilities, ExemplarsPrompt, ObjectPrompt, Prompt, Question, TextPrompt
 
 TermsOf = Callable[[str], Terms | None]
 """Says what a deployment costs the tenant now; None where that is not known, so that it takes no traffic."""
@@ -27,6 +27,7 @@ def screen(
     *,
     fit: Fit = Fit.AUTO,
     policy: TenantPolicy = UNRESTRICTED,
+    keyless: bool = False,
 ) -> Screening:
     """
     Sort out the deployments that could not answer *question* even in the best of health.
@@ -38,6 +39,7 @@ def screen(
         terms_of: what each costs.
         fit: whether one stays in for which the picture has to be made to fit first.
         policy: what the operator allows the tenant.
+        keyless: whether the caller has shown no key, so that only what costs nothing is left in.
     """
     candidates: list[Candidate] = []
     exclusions: list[Exclusion] = []
@@ -53,6 +55,10 @@ def screen(
                     "it has no price now; give it one in the configuration to let it take traffic",
                 )
             )
+        elif keyless and not costs_nothing(offer, terms):
+            exclusions.append(
+                Exclusion(offer.name, Reason.NEEDS_KEY, "it needs a key: without one only what costs nothing is asked")
+            )
         else:
             try:
                 plan = _plan(question, offer, fit)
@@ -61,6 +67,11 @@ def screen(
             else:
                 candidates.append(Candidate(offer, terms, plan))
     return Screening(tuple(candidates), tuple(exclusions))
+
+
+def costs_nothing(offer: Offer, terms: Terms | None) -> bool:
+    """Whether nobody's money is spent there: what its operator pays counts, whatever a tenant is charged."""
+    return offer.sandbox or (terms is not None and terms.price.usd == NOTHING)
 
 
 def _excluded(question: Question, route: Route, offer: Offer, policy: TenantPolicy) -> tuple[Reason, str] | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints
 
@@ -11,7 +13,21 @@ from gateway.settings.figures import Markup
 from gateway.settings.prices import Contradiction, PriceSettings, contradictions_of
 from gateway.settings.section import Section
 
+NOT_A_SANDBOX = (
+    "true, and endpoint is no address of this machine: whoever has no key may use what is marked so, and that must not "
+    "be a real service. Give it one of loopback, as http://127.0.0.1:9101, or leave sandbox out"
+)
+
 LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/-]{0,62}$")]
+
+
+def _is_on_loopback(endpoint: str) -> bool:
+    """Whether an endpoint is an address of this machine's; a name could lead elsewhere, but for `localhost`."""
+    try:
+        host = urlsplit(endpoint).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class DeploymentSettings(Section):
@@ -43,6 +59,8 @@ class DeploymentSettings(Section):
     """Several, in any order: each holds from its moment on, until it ends or a later one begins."""
     markup: Markup | None = None
     """What its cost is multiplied by to make the charge; None: as `pricing.markup` says."""
+    sandbox: bool = False
+    """Whether a sandbox on this machine plays it, so that its price is nobody's money and nobody needs a key for it."""
     options: dict[str, str | int | float | bool] = Field(default_factory=dict)
     callback_secrets: tuple[Annotated[str, StringConstraints(min_length=8, max_length=500)], ...] = Field(
         default=(), repr=False
@@ -58,6 +76,8 @@ class DeploymentSettings(Section):
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Find what cannot hold together."""
+        if self.sandbox and not _is_on_loopback(self.endpoint):
+            yield ("sandbox",), NOT_A_SANDBOX
         if self.price is not None:
             for place, message in contradictions_of((self.price,)):
                 yield ("price", *place[1:]), message

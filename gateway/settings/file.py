@@ -24,7 +24,7 @@ from gateway.settings.sections import (
     QuoteSettings,
     ReconcileSettings,
 )
-from gateway.settings.tenants import TenantName, TenantSettings
+from gateway.settings.tenants import RuledName, TenantSettings
 
 PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,255}(/[A-Za-z0-9._~-]+){0,16}")
 
@@ -35,8 +35,8 @@ class FileSettings(Section):
     public_url: str = ""
     """Where providers reach this gateway, as https://maskgate.example.com; empty where they cannot: no callbacks."""
     deployments: tuple[DeploymentSettings, ...] | None = None
-    tenants: dict[TenantName, TenantSettings] = Field(default_factory=dict)
-    """What holds for some tenants; every other one is free to use all, within `limits`, at the general prices."""
+    tenants: dict[RuledName, TenantSettings] = Field(default_factory=dict)
+    """What holds for some tenants (`_keyless`: for all callers without a key); the others may use all, in `limits`."""
     pricing: PricingSettings = PricingSettings()
     routing: RoutingSettings = RoutingSettings()
     fetch: FetchSettings = FetchSettings()

@@ -161,7 +161,7 @@ def _offer(wanted: DeploymentSettings, providers: Mapping[str, Provider], callba
         callback_secrets=tuple(Secret(text) for text in wanted.callback_secrets),
     )
     provider.check(deployment)
-    return Offer(deployment, model, wanted.priority, wanted.weight, wanted.labels)
+    return Offer(deployment, model, wanted.priority, wanted.weight, wanted.labels, wanted.sandbox)
 
 
 def _priced(wanted: DeploymentSettings, listed: ListPrice | None) -> DeploymentSettings:

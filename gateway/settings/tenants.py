@@ -6,12 +6,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from gateway.request import Strategy, TenantPolicy
+from gateway.request import KEYLESS_TENANT, Strategy, TenantPolicy
 from gateway.settings.figures import Markup, Usd
 from gateway.settings.rates import RateSettings
 from gateway.settings.routing import HedgeAfter, RoutingSettings
 
 TenantName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+RuledName = Annotated[str, StringConstraints(pattern=rf"^({KEYLESS_TENANT}|[A-Za-z0-9][A-Za-z0-9._-]{{0,62}})$")]
+"""Whom rules may be made for: tenants, and all callers without a key."""
 
 
 def _names_some(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 CONTROL = "control"
 
@@ -41,6 +42,9 @@ Source: www.runflow.io/models/runflow/smart-segmentation ("$0.12 per successful 
 PRODIA_MICROUSD = 1100
 """Price of a completed segmentation job. Invented: Prodia publishes none; third parties report $0.0011 a call."""
 
+_MARK = """
+    sandbox: true                # nobody's money: whoever asks from this machine needs no key for it"""
+
 _TEMPLATE = """\
 deployments:
   - name: runflow-eu
@@ -51,7 +55,7 @@ deployments:
     credential: sandbox          # any non-empty value; production files write ${{RUNFLOW_API_KEY}}
     priority: 1
     price: {{usd: "0.005", unit: success, valid_from: "2026-04-05", source: "sandbox"}}
-    options: {{poll_seconds: 0.05}}
+    options: {{poll_seconds: 0.05}}{mark}
   - name: runflow-us
     provider: runflow
     model: meta/sam-3/image
@@ -60,7 +64,7 @@ deployments:
     credential: sandbox
     priority: 2
     price: {{usd: "0.005", unit: success, valid_from: "2026-04-05", source: "sandbox"}}
-    options: {{poll_seconds: 0.05}}
+    options: {{poll_seconds: 0.05}}{mark}
   - name: prodia
     provider: prodia
     model: inference.sam3.segment.v1
@@ -68,7 +72,7 @@ deployments:
     endpoint: http://{host}:{prodia}/v2
     credential: sandbox          # any non-empty value; production files write ${{PRODIA_TOKEN}}
     priority: 3
-    price: {{usd: "0.0011", unit: success, valid_from: "2026-04-05", source: "sandbox"}}
+    price: {{usd: "0.0011", unit: success, valid_from: "2026-04-05", source: "sandbox"}}{mark}
   - name: local-classic
     provider: local
     model: classic
@@ -99,7 +103,8 @@ def gateway_config(host: str, port: int) -> str:
     """
     Return the gateway's YAML for a sandbox on *port* and the three ports after it; nothing is started.
 
-    The allow-list names exactly the sandbox's own addresses, since the gateway's fetch guard refuses loopback.
+    The allow-list names exactly the sandbox's own addresses, since the gateway's fetch guard refuses loopback. On this
+    machine its deployments are marked as a sandbox's, so that they can be asked without a key.
 
     Raises:
         ValueError: *port* is 0 or too high, so there are no fixed ports to write down.
@@ -107,4 +112,12 @@ def gateway_config(host: str, port: int) -> str:
     if port == 0:
         raise ValueError("port 0 stands for any free port; name a fixed one, such as 9100, to print a configuration")
     control, eu, us, prodia = ports(port)
-    return _TEMPLATE.format(host=host, control=control, eu=eu, us=us, prodia=prodia)
+    mark = _MARK if _is_loopback(host) else ""
+    return _TEMPLATE.format(host=host, control=control, eu=eu, us=us, prodia=prodia, mark=mark)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -103,7 +102,7 @@ def gateway(upstream_url: str, *, folder: Path, core: int) -> Iterator[Gateway]:
     Serve with one Prodia deployment at *upstream_url*, until the block ends.
 
     Raises:
-        NotRunnable: it does not start, or shows no key.
+        NotRunnable: it does not start, or keeps no key.
     """
     folder.mkdir()
     body = folder / "request.json"
@@ -120,11 +119,11 @@ def gateway(upstream_url: str, *, folder: Path, core: int) -> Iterator[Gateway]:
     with serving(command, core=core, port=port, log=log, environ=environ) as pid:
         base_url = f"http://127.0.0.1:{port}"
         ready = ask(f"{base_url}/readyz")  # its port is open before it answers: this waits until it does
-        said = log.read_text(encoding="utf-8")
-        shown = re.search(r"API key \(shown once\): (mg_\S+)", said)
-        if ready.status != 200 or shown is None:
-            raise NotRunnable(f"maskgate is not ready ({ready.status}) or showed no API key: {said[-400:]!r}")
-        yield Gateway(base_url, pid, f"Bearer {shown.group(1)}", body)
+        key = folder / "state" / "key"
+        if ready.status != 200 or not key.exists():
+            said = log.read_text(encoding="utf-8")
+            raise NotRunnable(f"maskgate is not ready ({ready.status}) or keeps no API key: {said[-400:]!r}")
+        yield Gateway(base_url, pid, f"Bearer {key.read_text(encoding='ascii').strip()}", body)
 
 
 def _program() -> Path:

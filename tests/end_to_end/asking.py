@@ -53,10 +53,11 @@ class Reply:
 class Caller:
     """A program with connections to one gateway."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
-        """Ask the gateway at *url*."""
+    def __init__(self, url: str, session: aiohttp.ClientSession, key: str | None = None) -> None:
+        """Ask the gateway at *url*, with that key where a request shows none of its own."""
         self.url = url
         self._session = session
+        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
 
     async def segment(self, body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
         """Post a segmentation, and demand that status."""
@@ -72,13 +73,14 @@ class Caller:
 
     async def text(self, path: str, *, headers: Mapping[str, str] | None = None) -> str:
         """Read what is no JSON."""
-        async with self._session.get(self.url + path, headers=headers) as answer:
+        async with self._session.get(self.url + path, headers={**self._headers, **(headers or {})}) as answer:
             assert answer.status == 200
             return await answer.text()
 
     async def send(self, method: str, path: str, *, status: int, **options: Any) -> Reply:
         """Send a request, demand that status, and check the form of what comes."""
-        async with self._session.request(method, self.url + path, **options) as answer:
+        headers = {**self._headers, **(options.pop("headers", None) or {})}
+        async with self._session.request(method, self.url + path, headers=headers, **options) as answer:
             assert status == answer.status, await answer.text()
             reply = Reply(answer.status, answer.headers, await answer.json(content_type=None))
         assert reply.headers["X-Request-Id"]

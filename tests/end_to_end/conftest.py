@@ -66,10 +66,10 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 @pytest.fixture
 async def caller(house: House, session: aiohttp.ClientSession) -> Caller:
     """Return a caller of the new gateway."""
-    return Caller(house.url, session)
+    return Caller(house.url, session, house.key)
 
 
 @pytest.fixture
 async def visitor(standing_house: House, upstreams: Upstreams, session: aiohttp.ClientSession) -> Caller:
     """Return a caller of the module's gateway; the sandbox is whole and its books are empty."""
-    return Caller(standing_house.url, session)
+    return Caller(standing_house.url, session, standing_house.key)

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,11 @@ class House:
     url: str
     state: Path
     """Where its ledger and its log are."""
-    shown_keys: list[str] = field(default_factory=list)
-    """What it has shown as its first key."""
+
+    @property
+    def key(self) -> str:
+        """Its first key, an administrator's, as its state folder keeps it."""
+        return key_in(self.state)
 
     def ledger(self) -> list[Account]:
         """Return every attempt in its ledger."""
@@ -87,13 +90,17 @@ def gateway_running(
     """Run a gateway on a thread while the block lasts; its log goes to a file in *state*."""
     state.mkdir(parents=True, exist_ok=True)
     settings: Settings = settings_from_yaml(configuration(sandbox, changes), environ={"MASKGATE_STATE_DIR": str(state)})
-    shown: list[str] = []
     with (
         (state / "gateway.log").open("a", encoding="utf-8") as log,
-        running(lambda: create_app(settings, log_to=log, show=shown.append, clock=clock)) as url,
+        running(lambda: create_app(settings, log_to=log, show=lambda _key: None, clock=clock)) as url,
     ):
-        yield House(url, state, shown)
+        yield House(url, state)
     assert_nothing_broke(state)
+
+
+def key_in(state: Path) -> str:
+    """Return the key that is kept in a state folder."""
+    return (state / "key").read_text(encoding="ascii").strip()
 
 
 def assert_nothing_broke(state: Path) -> None:
@@ -141,8 +148,7 @@ def gateway_process(
         said = _until_ready(process)
         found = re.search(r"Maskgate on (http://[^ ,\n]+)", said)
         assert found is not None
-        keys = re.findall(r"API key \(shown once\): (mg_\S+)", said)
-        yield Process(House(found[1], state, keys), process, said)
+        yield Process(House(found[1], state), process, said)
         assert_nothing_broke(state)
     finally:
         if process.poll() is None:

@@ -22,7 +22,7 @@ from gateway.sandboxed import RunningSandbox
 from gateway.serving import running
 from gateway.settings import settings_from_yaml
 from tests.end_to_end.asking import Caller, Reply
-from tests.end_to_end.household import assert_nothing_broke
+from tests.end_to_end.household import assert_nothing_broke, key_in
 from tests.end_to_end.upstreams import until
 
 #: In a gateway's folder: what it says on its standard error.
@@ -114,7 +114,8 @@ def gateways(
             for place in range(count)
         ]
         said = [_said(process, folder / str(place)) for place, process in enumerate(started)]
-        keys = re.findall(r"API key \(shown once\): (mg_\S+)", "".join(said))
+        folders = [folder / str(place) for place in range(count)]
+        keys = [key_in(each) for each in folders if (each / "key").exists()]
         yield [
             Gateway(_address(each), process, folder / str(place), bearing(keys[0]) if keys else {})
             for place, (process, each) in enumerate(zip(started, said, strict=True))

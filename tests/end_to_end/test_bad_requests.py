@@ -355,7 +355,7 @@ async def test_redirect_to_loopback_is_a_problem(
     address, asked = redirecting
     state = tmp_path_factory.mktemp("redirected")
     with gateway_running(upstreams.sandbox, state, changes={"fetch": {"allow": [address]}}) as house:
-        caller = Caller(house.url, session)
+        caller = Caller(house.url, session, house.key)
         reply = await caller.segment({"image": {"url": f"http://{address}/a.png"}, **SHOE}, status=422)
         assert ("image_forbidden", "image.url") == (reply.body["code"], reply.body["field"])
         assert "public" in reply.body["detail"]

@@ -202,7 +202,7 @@ async def around(tmp_path: Path) -> AsyncIterator[Surroundings]:
         gateway = await asyncio.to_thread(
             stack.enter_context, gateway_process(sandbox, tmp_path, changes=changes, endpoints=endpoints(crooked))
         )
-        key = {"Authorization": f"Bearer {gateway.house.shown_keys[0]}"}
+        key = {"Authorization": f"Bearer {gateway.house.key}"}
         session = await stack.enter_async_context(aiohttp.ClientSession(headers=key))
         async with session.get(f"{sandbox.control_url}/scenes") as answer:
             scenes = {each["name"]: each["image_url"] for each in (await answer.json())["scenes"]}

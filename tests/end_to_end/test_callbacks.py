@@ -97,7 +97,7 @@ def question(upstreams: Upstreams) -> dict[str, Any]:
 @pytest.mark.parametrize("public_house", [(), (SECRET, OF_RUNFLOW)], ids=["unsigned", "signed"], indirect=True)
 async def test_sooner(called: Called, upstreams: Upstreams) -> None:
     """An answer comes with the callback of the sandbox, long before the next look would have been made."""
-    caller = Caller(called.house.url, called.session)
+    caller = Caller(called.house.url, called.session, called.house.key)
     started = time.monotonic()
     reply = await caller.segment(question(upstreams))
     assert [("runflow-eu", "succeeded")] == reply.attempts
@@ -123,7 +123,7 @@ async def test_harmless(called: Called, upstreams: Upstreams, request: pytest.Fi
 
 async def test_not_on_a_private_gateway(house: House, session: aiohttp.ClientSession, upstreams: Upstreams) -> None:
     """A gateway without a public address asks for no callbacks, and one that comes is of no use and no harm."""
-    caller = Caller(house.url, session)
+    caller = Caller(house.url, session, house.key)
     await caller.segment(question(upstreams))
     assert 200 == await Called(house, session).call(b'{"run_id":"0197aaaa-0000-7000-8000-000000000001"}')
     assert not any("woken" in name for name in await caller.metrics())

@@ -32,7 +32,7 @@ def busy_house(upstreams: Upstreams, tmp_path: Path) -> Iterator[House]:
 @pytest.fixture
 async def crowd(busy_house: House, session: aiohttp.ClientSession) -> Caller:
     """Return the callers of that gateway."""
-    return Caller(busy_house.url, session)
+    return Caller(busy_house.url, session, busy_house.key)
 
 
 def places(scene: Scene, count: int) -> list[tuple[int, int, int]]:
@@ -183,7 +183,7 @@ async def test_full_gateway_turns_away_and_stays_alive(
     upstreams.strike("runflow-eu", {"kind": "latency", "seconds": 2})
     image, route = {"url": upstreams.scene("shoes").url}, on("runflow-eu")
     with gateway_running(upstreams.sandbox, tmp_path / "small", changes={"limits": {"max_in_flight": 2}}) as house:
-        caller = Caller(house.url, session)
+        caller = Caller(house.url, session, house.key)
         asked = [
             asyncio.create_task(caller.segment({"image": image, "prompt": phrase, "route": route}))
             for phrase in ("left shoe", "carton")

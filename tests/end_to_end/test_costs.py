@@ -176,7 +176,7 @@ async def test_kept_answer_has_its_time(
     wound_house: House, winding: Winding, upstreams: Upstreams, session: aiohttp.ClientSession
 ) -> None:
     """An answer is kept for as long as the request says, and "nothing found" for a minute at most."""
-    caller = Caller(wound_house.url, session)
+    caller = Caller(wound_house.url, session, wound_house.key)
     kept = {**question(upstreams, **on("prodia")), "cache": {"ttl_seconds": 100}}
     empty = question(upstreams, "giraffe", **on("prodia"))
     seen = []

@@ -66,7 +66,7 @@ async def besieged(
 async def settled(siege: Siege, url: str, upstreams: Upstreams) -> list[Account]:
     """Wait until a purchase works and all that was parked is written, and demand that the ledger is whole."""
     await siege.until_told(200, purchase(upstreams))
-    caller = Caller(siege.url, siege.session)
+    caller = Caller(siege.url, siege.session, siege.headers["Authorization"].removeprefix("Bearer "))
 
     async def all_written() -> bool:
         return not (await caller.metrics())['maskgate_ledger{count="parked"}']

@@ -91,7 +91,7 @@ async def test_an_open_breaker_lets_no_call_through_but_the_probe(
     wound_house: House, upstreams: Upstreams, winding: Winding, session: aiohttp.ClientSession
 ) -> None:
     """While it is open the region's books stay empty, however well it is; then one call of many at once finds out."""
-    caller = Caller(wound_house.url, session)
+    caller = Caller(wound_house.url, session, wound_house.key)
     upstreams.strike(EU, {"kind": "status", "status": 500})
     await crowd(caller, question(upstreams), 20)
     upstreams.strike(EU)
@@ -122,7 +122,7 @@ async def test_a_throttled_region_is_left_alone_for_as_long_as_it_asks(
     wound_house: House, upstreams: Upstreams, winding: Winding, session: aiohttp.ClientSession
 ) -> None:
     """After a 429 that says half a minute nobody is lost, and nobody asks it before that is over."""
-    caller = Caller(wound_house.url, session)
+    caller = Caller(wound_house.url, session, wound_house.key)
     upstreams.strike(EU, {"kind": "throttle", "retry_after": 30})
     replies = await crowd(caller, question(upstreams), 40)
     assert {(US, "succeeded")} == {reply.attempts[-1] for reply in replies}
@@ -191,7 +191,7 @@ async def test_an_operator_may_forbid_to_ask_again_in_doubt(
     """With no money in doubt allowed, a call that may have been billed is the last one, and the problem says why."""
     changes = {"routing": {"doubt": {"per_request_usd": "0"}}}
     with gateway_running(upstreams.sandbox, tmp_path / "careful", changes=changes) as house:
-        caller = Caller(house.url, session)
+        caller = Caller(house.url, session, house.key)
         upstreams.strike(EU, {"kind": "reset_after"})
         reply = await caller.segment(question(upstreams), status=502)
         assert [(EU, "unanswered")] == reply.attempts
@@ -218,7 +218,7 @@ async def test_an_answer_says_why_each_deployment_was_chosen_or_was_not(caller: 
 
 async def test_a_drained_region_is_left_alone(caller: Caller, house: House, upstreams: Upstreams) -> None:
     """From the moment that it is drained until it is resumed it gets no call, and the list says why."""
-    admin = {"Authorization": f"Bearer {house.shown_keys[0]}"}
+    admin = {"Authorization": f"Bearer {house.key}"}
     path = f"/admin/v1/deployments/{EU}"
     await caller.send("POST", f"{path}/drain", json={"reason": "moving house"}, status=200, headers=admin)
     assert {US} == {reply.attempts[0][0] for reply in await crowd(caller, question(upstreams), 10)}

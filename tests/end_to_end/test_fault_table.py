@@ -70,7 +70,7 @@ async def test_fault(case: Case, upstreams: Upstreams, tmp_path: Path, session: 
     """The fault comes to what the table states, for the caller, the deployment and the money."""
     row, struck, healthy = case.row, STRUCK[case.shape], HEALTHY[case.shape]
     async with struck_house(case, upstreams, tmp_path) as house:
-        caller = Caller(house.url, session)
+        caller = Caller(house.url, session, house.key)
         if row.twice:
             upstreams.strike(struck)
             before = await caller.segment(question(upstreams, row, "right shoe", struck, healthy))
@@ -104,7 +104,7 @@ async def assert_cleared_up(case: Case, upstreams: Upstreams, state: Path, sessi
         if case.shape == RUNS:
             until(lambda: "hold" not in {account.ended for account in house.ledger()})
         else:
-            await until_asked(Caller(house.url, session), STRUCK[case.shape])
+            await until_asked(Caller(house.url, session, house.key), STRUCK[case.shape])
         account = house.ledger()[case.row.twice]
     ended = "settle" if case.row.billed else "release"
     assert (ended if case.shape == RUNS else "hold") == account.ended

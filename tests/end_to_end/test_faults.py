@@ -213,7 +213,7 @@ async def test_breaker_keeps_calls_from_a_dead_region(
     wound_house: House, upstreams: Upstreams, winding: Winding, session: aiohttp.ClientSession
 ) -> None:
     """After five failures a region gets no call, and /v1/deployments says why; healed, one probe brings it back."""
-    caller = Caller(wound_house.url, session)
+    caller = Caller(wound_house.url, session, wound_house.key)
     upstreams.strike("runflow-eu", {"kind": "status", "status": 500})
     for _ in range(5):
         reply = await caller.segment(question(upstreams))
@@ -245,7 +245,7 @@ async def test_failed_probe_leaves_it_open(
     wound_house: House, upstreams: Upstreams, winding: Winding, session: aiohttp.ClientSession
 ) -> None:
     """A probe that fails costs one attempt, not five, and the region is left alone for longer."""
-    caller = Caller(wound_house.url, session)
+    caller = Caller(wound_house.url, session, wound_house.key)
     upstreams.strike("runflow-eu", {"kind": "status", "status": 403})
     assert [("runflow-eu", "denied"), ("runflow-us", "succeeded")] == (
         await caller.segment(question(upstreams))
@@ -266,7 +266,7 @@ async def test_throttled_region_rests_as_long_as_it_asks(
     wound_house: House, upstreams: Upstreams, winding: Winding, session: aiohttp.ClientSession
 ) -> None:
     """A region that says 429 with a Retry-After gets no call until then, and is asked again after it."""
-    caller = Caller(wound_house.url, session)
+    caller = Caller(wound_house.url, session, wound_house.key)
     upstreams.strike("runflow-eu", {"kind": "throttle", "retry_after": 100})
     assert 2 == len((await caller.segment(question(upstreams))).attempts)
     upstreams.strike("runflow-eu")

@@ -30,7 +30,7 @@ class Watched:
         self.upstreams = upstreams
         self.winding = winding
         self.session = session
-        self.caller = Caller(house.url, session)
+        self.caller = Caller(house.url, session, house.key)
         self.body = {
             "image": {"url": upstreams.scene("shoes").url},
             "prompt": "left shoe",

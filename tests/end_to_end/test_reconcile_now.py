@@ -37,7 +37,7 @@ async def test_everything_on_hold_is_asked_about(
             "route": on("runflow-eu", deadline_seconds=3),
             "cache": {"mode": "skip"},
         }
-        await Caller(house.url, session).segment(question, status=504)
+        await Caller(house.url, session, house.key).segment(question, status=504)
         upstreams.strike("runflow-eu")
         result = await asyncio.to_thread(CliRunner().invoke, app, ["ledger", "reconcile", "--json"], env=environ)
         assert 0 == result.exit_code, result.output

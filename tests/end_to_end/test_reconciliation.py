@@ -50,7 +50,7 @@ async def test_found_again(
     eager_house: House, upstreams: Upstreams, session: aiohttp.ClientSession, fault: dict[str, Any], status: int
 ) -> None:
     """A call of Runflow that was billed and brought nothing is settled at what the books say, under their name."""
-    caller = Caller(eager_house.url, session)
+    caller = Caller(eager_house.url, session, eager_house.key)
     upstreams.strike("runflow-eu", fault)
     reply = await caller.segment(question(upstreams, "runflow-eu"), status=status)
     assert RUNFLOW_MICROUSD == reply.body["attempts"][0]["held_microusd"]
@@ -70,7 +70,7 @@ async def test_found_again(
 
 async def test_never_came_there(eager_house: House, upstreams: Upstreams, session: aiohttp.ClientSession) -> None:
     """A call that broke before Runflow took it is released, once its record cannot be merely late."""
-    caller = Caller(eager_house.url, session)
+    caller = Caller(eager_house.url, session, eager_house.key)
     upstreams.strike("runflow-eu", {"kind": "reset_before"})
     await caller.segment(question(upstreams, "runflow-eu"), status=502)
     assert "hold" == eager_house.ledger()[0].ended
@@ -82,7 +82,7 @@ async def test_never_came_there(eager_house: House, upstreams: Upstreams, sessio
 
 async def test_nobody_can_tell(eager_house: House, upstreams: Upstreams, session: aiohttp.ClientSession) -> None:
     """A lost call of Prodia stays on hold, since Prodia has no call that would find it."""
-    caller = Caller(eager_house.url, session)
+    caller = Caller(eager_house.url, session, eager_house.key)
     upstreams.strike("prodia", {"kind": "lost_answer"})
     await caller.segment(question(upstreams, "prodia"), status=504)
     name = 'maskgate_reconciliations_total{deployment="prodia",result="unknown"}'
@@ -101,7 +101,7 @@ async def test_two_gateways(
     upstreams.strike("runflow-eu", {"kind": "reset_after"})
     upstreams.strike("runflow-us", {"kind": "reset_after"})
     with gateway_running(upstreams.sandbox, tmp_path / "eager", changes=EAGER) as second:
-        callers = [Caller(house.url, session) for house in (eager_house, second)]
+        callers = [Caller(house.url, session, house.key) for house in (eager_house, second)]
         asked = question(upstreams, "runflow-eu", "runflow-us")
         await asyncio.gather(*(caller.segment(asked, status=502) for caller in callers for _ in range(3)))
         until(lambda: {"settle"} == {each.ended for each in eager_house.ledger()})

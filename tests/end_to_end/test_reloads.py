@@ -70,7 +70,7 @@ async def test_thousand_reloads_under_load_fail_nobody_and_leave_nothing_behind(
     gateway: Reloadable, upstreams: Upstreams, session: aiohttp.ClientSession
 ) -> None:
     """Every tenth file is broken and refused; requests succeed throughout, and what was replaced is closed."""
-    caller, over = Caller(gateway.url, session), asyncio.Event()
+    caller, over = Caller(gateway.url, session, gateway.first_key), asyncio.Event()
     answered: Counter[str] = Counter()
 
     async def ask() -> None:
@@ -106,7 +106,7 @@ async def test_what_is_under_way_ends_with_what_it_began_with(
     gateway: Reloadable, upstreams: Upstreams, session: aiohttp.ClientSession
 ) -> None:
     """A call to a deployment that is taken out ends as if nothing had happened; the next request does not know it."""
-    caller = Caller(gateway.url, session)
+    caller = Caller(gateway.url, session, gateway.first_key)
     upstreams.strike("runflow-us", {"kind": "latency", "seconds": 1})
     before = await gateway.services()
     asked = asyncio.create_task(caller.segment(question(upstreams, "runflow-us")))
@@ -129,7 +129,7 @@ async def test_what_a_deployment_has_shown_of_itself_is_kept_unless_it_is_anothe
     gateway: Reloadable, upstreams: Upstreams, session: aiohttp.ClientSession
 ) -> None:
     """An open breaker stays open when prices change, and begins anew with another credential."""
-    caller = Caller(gateway.url, session)
+    caller = Caller(gateway.url, session, gateway.first_key)
     upstreams.strike("runflow-eu", {"kind": "status", "status": 402})
     reply = await caller.segment(question(upstreams))
     assert [("runflow-eu", "denied"), ("runflow-us", "succeeded")] == reply.attempts
@@ -150,7 +150,7 @@ async def test_bad_file_is_refused_by_line_and_the_old_one_stays(
     gateway: Reloadable, upstreams: Upstreams, session: aiohttp.ClientSession
 ) -> None:
     """The answer, the log and the metrics say what is wrong and where; requests are answered as before."""
-    caller = Caller(gateway.url, session)
+    caller = Caller(gateway.url, session, gateway.first_key)
     good = yaml.safe_dump(gateway.document(), sort_keys=False)
     wrong = "model: meta/sam-3/video"
     assert 2 == good.count("model: meta/sam-3/image")
@@ -180,7 +180,7 @@ async def test_administrator_reloads_and_hears_what_needs_a_restart(
     gateway: Reloadable, session: aiohttp.ClientSession
 ) -> None:
     """POST /admin/v1/reload says what has changed, that nothing has, or by name what cannot change."""
-    caller, document = Caller(gateway.url, session), gateway.document()
+    caller, document = Caller(gateway.url, session, gateway.first_key), gateway.document()
     keyed = {"Authorization": f"Bearer {gateway.first_key}"}
 
     async def reload(status: int) -> dict[str, Any]:
@@ -203,7 +203,7 @@ async def test_limits_of_a_tenant_hold_from_the_next_request_on(
     gateway: Reloadable, upstreams: Upstreams, session: aiohttp.ClientSession
 ) -> None:
     """A tenant that is limited anew is refused at once, and is free again when the limit is taken out."""
-    caller, document = Caller(gateway.url, session), gateway.document()
+    caller, document = Caller(gateway.url, session, gateway.first_key), gateway.document()
     keyed = {"Authorization": f"Bearer {gateway.first_key}"}
     gateway.write(document | {"tenants": {"default": {"requests_per_second": "0.001", "burst": 1}}})
     await gateway.reload()
@@ -219,7 +219,7 @@ async def test_serve_reads_a_changed_file_by_itself_and_on_sighup(
 ) -> None:
     """A real gateway takes a new file over when it sees it and when it gets SIGHUP; a broken one leaves it as it is."""
     with gateway_process(upstreams.sandbox, tmp_path / "served") as running:
-        caller, file = Caller(running.house.url, session), running.house.state / "maskgate.yaml"
+        caller, file = Caller(running.house.url, session, running.house.key), running.house.state / "maskgate.yaml"
         document = yaml.safe_load(file.read_text())
 
         async def weight(name: str) -> int:
@@ -253,7 +253,7 @@ async def test_every_process_of_a_gateway_reloads(
 ) -> None:
     """SIGHUP to the gateway has each of its processes read the new file; none of them is replaced."""
     with gateway_process(upstreams.sandbox, tmp_path / "served", workers=2) as running:
-        caller, file = Caller(running.house.url, session), running.house.state / "maskgate.yaml"
+        caller, file = Caller(running.house.url, session, running.house.key), running.house.state / "maskgate.yaml"
         document = yaml.safe_load(file.read_text())
 
         async def until_all(result: str, count: int) -> None:

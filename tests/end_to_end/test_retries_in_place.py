@@ -91,7 +91,7 @@ async def test_how_often_is_the_operator_s_to_say(
     """With `routing.retries_in_place` at 0 a deployment is asked once for a question."""
     with gateway_running(upstreams.sandbox, tmp_path / "once", changes={"routing": {"retries_in_place": 0}}) as house:
         upstreams.strike(EU, {"kind": "status", "status": 500, "times": 1})
-        reply = await Caller(house.url, session).segment(question(upstreams, EU), status=502)
+        reply = await Caller(house.url, session, house.key).segment(question(upstreams, EU), status=502)
         assert [(EU, "failed")] == reply.attempts
 
 

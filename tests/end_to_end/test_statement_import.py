@@ -58,7 +58,7 @@ async def test_lost_answers_end_in_the_books(
     own_house: House, upstreams: Upstreams, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     """Lost calls that were billed are settled under their names, the others released, and nothing is left on hold."""
-    caller = Caller(own_house.url, session)
+    caller = Caller(own_house.url, session, own_house.key)
     question = {
         "image": {"url": upstreams.scene("shoes").url},
         "prompts": [text("left shoe")],

@@ -64,7 +64,7 @@ class Tenant:
 
 async def key_of(tenant: str, house: House, session: aiohttp.ClientSession) -> str:
     """Make a key for a tenant."""
-    admin = {"Authorization": f"Bearer {house.shown_keys[0]}"}
+    admin = {"Authorization": f"Bearer {house.key}"}
     wanted = {"tenant": tenant, "scopes": ["segment"]}
     async with session.post(house.url + "/admin/v1/keys", json=wanted, headers=admin) as answer:
         issued: dict[str, Any] = await answer.json()

@@ -25,6 +25,13 @@ class House:
 
     url: str
     control_url: str
+    state: Path
+    """Its state folder, where its first key is."""
+
+    @property
+    def key(self) -> str:
+        """Its first key, an administrator's."""
+        return (self.state / "key").read_text(encoding="ascii").strip()
 
     def scenes(self) -> dict[str, Any]:
         """Return the sandbox's known scenes by name."""
@@ -56,4 +63,4 @@ def house_running(state: Path) -> Iterator[House]:
         text = sandbox_config(sandbox.host, sandbox.port)
         settings = settings_from_yaml(text, environ={"MASKGATE_STATE_DIR": str(state)})
         with running(lambda: create_app(settings, log_to=log, show=lambda _key: None)) as url:
-            yield House(url, sandbox.control_url)
+            yield House(url, sandbox.control_url, state)

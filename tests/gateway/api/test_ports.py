@@ -20,8 +20,8 @@ def test_without_a_port_of_their_own_admin_routes_are_everywhere() -> None:
 
 
 def test_a_port_of_their_own_answers_nothing_else() -> None:
-    """The admin port has the admin routes and the proof of life."""
-    assert {"/admin/v1/keys", "/healthz"} == found(9090, ("127.0.0.1", 9090))
+    """The admin port has the admin routes, the metrics and the proof of life."""
+    assert {"/admin/v1/keys", "/metrics", "/healthz"} == found(9090, ("127.0.0.1", 9090))
 
 
 @pytest.mark.parametrize("server", [("127.0.0.1", 8080), ("/run/maskgate.sock", None), None])

@@ -34,6 +34,7 @@ from gateway.client import Client, Options
 from gateway.request import Origin
 from gateway.serving import running
 from gateway.settings import Settings, SettingsError, load_settings
+from gateway.store.key_file import read_key_file
 from gateway.store.redis_cache import RedisCache
 from gateway.telemetry.logs import make_logger
 from providers.contract import Box, Instance, Mask, Money, ObjectPrompt, Segmentation
@@ -403,9 +404,10 @@ def ready(url: str) -> tuple[int, Any]:
             return error.code, json.load(error)
 
 
-def series(url: str, result: SharedResult) -> float:
-    """Return how often the shared cache did that."""
-    with urllib.request.urlopen(f"{url}/metrics", timeout=60) as response:
+def series(url: str, state: Path, result: SharedResult) -> float:
+    """Return how often the shared cache of the gateway with that state folder did that."""
+    shown = {"Authorization": f"Bearer {read_key_file(state)}"}
+    with urllib.request.urlopen(urllib.request.Request(f"{url}/metrics", headers=shown), timeout=60) as response:
         lines = response.read().decode().splitlines()
     name = f'maskgate_shared_cache_total{{result="{result.value}"}} '
     return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
@@ -434,7 +436,7 @@ async def test_houses_share(own_redis: Redis, tmp_path: Path) -> None:
             recalled = await asyncio.gather(*(client.segment(COFFEE.read_bytes(), [CUP]) for _ in range(5)))
         assert {("hit",), ("joined",)} >= {each.caches for each in recalled}
         assert all(bought.document["instances"] == each.document["instances"] for each in recalled)
-        assert 1 == series(url, SharedResult.HIT)
+        assert 1 == series(url, tmp_path / "b", SharedResult.HIT)
     with running(lambda: house(tmp_path / "c", own_redis, log)) as url:
         recalled_later, quoted = await ask(url)
         assert ["hit"] == [question.cache for question in quoted.prompts]
@@ -471,7 +473,9 @@ async def test_houses_answer_without_redis(own_redis: Redis, tmp_path: Path, end
             told.append(ready(url))  # each time: on a busy machine the last question may come when a pause is over
         assert {(200, "ready")} == {(status, body["status"]) for status, body in told}
         assert False in {body["shared_cache"] for _, body in told}
-        assert series(url, SharedResult.FAILED) >= 1  # what is shared about deployments counts towards the pause, too
+        assert (
+            series(url, tmp_path, SharedResult.FAILED) >= 1
+        )  # what is shared about deployments counts towards the pause, too
     assert "redis_left_alone" in log.getvalue()
 
 
@@ -484,7 +488,7 @@ async def test_a_house_starts_without_redis(own_redis: Redis, tmp_path: Path) ->
         assert (200, "ready", False) == (status, body["status"], body["shared_cache"])
         bought, _ = await ask(url)
         assert ("miss",) == bought.caches
-        assert 2 == series(url, SharedResult.LEFT_ALONE)
+        assert 2 == series(url, tmp_path, SharedResult.LEFT_ALONE)
 
 
 def test_a_house_without_a_shared_cache(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 @pytest.fixture
-def maskgate(house: House, tmp_path: Path) -> Command:
-    """Return the command line in this process, with the running gateway in its environment."""
-    environ = {"MASKGATE_URL": house.url, "MASKGATE_STATE_DIR": str(tmp_path / "state"), "MASKGATE_CONFIG": None}
+def maskgate(house: House) -> Command:
+    """Return the command line in this process, with the running gateway and its state folder in its environment."""
+    environ = {"MASKGATE_URL": house.url, "MASKGATE_STATE_DIR": str(house.state), "MASKGATE_CONFIG": None}
 
     def run(*arguments: object) -> Result:
         return CliRunner().invoke(app, [str(argument) for argument in arguments], env=environ)

@@ -18,7 +18,7 @@ from tests.gateway.house import House
 @pytest.fixture
 async def gateway(house: House) -> AsyncIterator[Client]:
     """Return a client of the running gateway."""
-    async with Client(house.url) as client:
+    async with Client(house.url, house.key) as client:
         yield client
 
 

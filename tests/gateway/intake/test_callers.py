@@ -7,7 +7,7 @@ import io
 import re
 import sqlite3
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ from gateway.intake.callers import (
     new_key,
 )
 from gateway.problems import Unauthenticated
-from gateway.request import Caller, RateLimit, Scope, TenantPolicy
+from gateway.request import KEYLESS_TENANT, Caller, RateLimit, Scope, TenantPolicy
 from gateway.store import fingerprint
 from gateway.store.key_bell import KeyBell, open_bell
 from gateway.store.keys import MICROS, ApiKey, Grant
@@ -136,6 +136,10 @@ def _rename(file: Path, table: str, name: str) -> None:
         ("127.0.0.1", {"host": "localhost", "origin": "https://example.com"}, False),
         ("127.0.0.1", {"host": "localhost", "origin": "null"}, False),
         ("127.0.0.1", {"host": "localhost", "origin": "http://127.0.0.1:8080"}, False),
+        ("127.0.0.1", {"host": "localhost", "sec-fetch-site": "cross-site"}, False),
+        ("127.0.0.1", {"host": "localhost", "sec-fetch-site": "same-site"}, False),
+        ("127.0.0.1", {"host": "localhost", "sec-fetch-site": "none"}, True),
+        ("127.0.0.1", {"host": "localhost", "sec-fetch-site": "same-origin"}, True),
         # a page on a name that was bound anew to this machine
         ("127.0.0.1", {"host": "evil.example"}, False),
         ("127.0.0.1", {"host": "127.0.0.1.evil.example:8080"}, False),
@@ -365,7 +369,7 @@ async def test_a_caller_has_what_the_key_and_the_operator_allow(ledger: Ledger, 
     policy = TenantPolicy(providers=frozenset({"prodia"}), share_cache=True)
     allowed = Allowance(policy, RateLimit(concurrency=9))
     others = Allowance(limit=RateLimit(concurrency=3))
-    allowances = Allowances({"acme": allowed, "local": allowed}, others)
+    allowances = Allowances({"acme": allowed, KEYLESS_TENANT: allowed}, others)
     limit = RateLimit(concurrency=2)
     grant = Grant(frozenset({Scope.ADMIN}), limit)
     await ledger.keys.add_key("key_2", tenant="globex", sha256=fingerprint("mg_globex"), grant=grant)
@@ -377,7 +381,9 @@ async def test_a_caller_has_what_the_key_and_the_operator_allow(ledger: Ledger, 
         "globex", "key_2", frozenset({Scope.ADMIN}), tenant_limit=RateLimit(concurrency=3), key_limit=limit
     ) == await callers.identify(Peer(None, {"authorization": "Bearer mg_globex"}))
     keyless = await callers.identify(Peer("127.0.0.1", {"host": "localhost"}))
-    assert Caller("local", "keyless", policy=policy, tenant_limit=RateLimit(concurrency=9)) == keyless
+    alone = replace(policy, share_cache=False)
+    assert replace(KEYLESS, policy=alone, tenant_limit=RateLimit(concurrency=9)) == keyless
+    assert (frozenset({Scope.SEGMENT}), True) == (keyless.scopes, keyless.keyless)
 
 
 async def test_an_earlier_secret_speaks_for_its_key(callers: Callers, ledger: Ledger) -> None:
