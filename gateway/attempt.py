@@ -23,6 +23,7 @@ from gateway.routing.concurrency import Place
 from gateway.routing.failover import Passed
 from gateway.routing.health import Call
 from gateway.routing.ranking import Candidate, Exclusion, Reason
+from gateway.routing.words import words_for_caller
 from providers.contract import (
     NOTHING,
     Deadline,
@@ -301,9 +302,28 @@ def _note(
         charged=charged.microusd,
         held=held.microusd,
     )
-    message = None if error is None else error.message
+    message = None
+    if error is not None:
+        message = words_for_caller(error, endpoint=candidate.offer.deployment.endpoint)
+        _log_failed(purchase, paid, error, services)
     purchase.under_way.remove(paid)
     purchase.attempts.append(_report(purchase, paid, outcome, seconds, charged, held, message))
+
+
+def _log_failed(purchase: Purchase, paid: PaidCall, error: ProviderError, services: Services) -> None:
+    """Write down why a call failed, in the provider's own words: the one place that has them."""
+    note = services.log.warning if error.outcome is Outcome.DENIED else services.log.info
+    note(
+        "attempt_failed",
+        answer_id=purchase.request.id,
+        attempt_id=paid.reservation.attempt_id,
+        tenant=purchase.request.caller.tenant,
+        deployment=paid.candidate.name,
+        outcome=error.outcome.value,
+        status=error.status,
+        upstream_ref=error.upstream_ref,
+        reason=error.message,
+    )
 
 
 def attempts_so_far(purchase: Purchase, services: Services) -> tuple[AttemptReport, ...]:

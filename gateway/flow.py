@@ -43,6 +43,7 @@ from gateway.routing.health import BreakerState, HealthView, early_views
 from gateway.routing.hedging import Hedge, Race
 from gateway.routing.ranking import Candidate, Exclusion, Reason, Screening, explain, screen
 from gateway.routing.router import Ranking
+from gateway.routing.words import own_words
 from providers.contract import Deadline, Question
 
 _MICROS = 1_000_000
@@ -120,6 +121,14 @@ async def recall_join_or_buy(purchase: Purchase, services: Services) -> Answer:
     Raises:
         GatewayError: there is no answer, and why.
     """
+    while True:
+        answer = await _recalled_joined_or_bought(purchase, services)
+        if answer is not None:
+            return answer
+
+
+async def _recalled_joined_or_bought(purchase: Purchase, services: Services) -> Answer | None:
+    """As `recall_join_or_buy`; None where what was joined ended for a reason that is none for this caller."""
     request, question, route = purchase.request, purchase.question, purchase.request.route
     screening = screened(request, question, services, purchase.promised)
     if not screening.candidates:
@@ -140,17 +149,24 @@ async def recall_join_or_buy(purchase: Purchase, services: Services) -> Answer:
             answer = await services.flights.join(name, lambda: recall_or_buy(purchase, screening, digest, services))
     except TimeoutError:
         raise DeadlineExceeded(DEADLINE_MESSAGE, field="route.deadline_seconds") from None
-    except DeadlineExceeded:
-        if joined and not request.deadline.passed:  # it was the other caller's deadline, not this one's
-            return await recall_join_or_buy(purchase, services)
-        raise
     except GatewayError as problem:
-        raise problem.without_attempts() if joined else problem from None
+        if not joined:
+            raise
+        if _concerns_others_alone(problem, request):
+            return None
+        raise problem.without_attempts() from None
     if joined:
         services.metrics.cache(CacheStatus.JOINED.value, answer.origin.charge.microusd)
         return Answer(answer.segmentation, answer.origin, CacheStatus.JOINED)
     services.metrics.cache(answer.cache.value, answer.origin.charge.microusd if answer.cache is CacheStatus.HIT else 0)
     return answer
+
+
+def _concerns_others_alone(problem: GatewayError, request: SegmentationRequest) -> bool:
+    """Whether a call that was waited for ended by another caller's deadline, budget or prices, not by this one's."""
+    if isinstance(problem, DeadlineExceeded):
+        return not request.deadline.passed
+    return problem.others is None and problem.payer != _payer_of(request)
 
 
 def screened(
@@ -237,7 +253,16 @@ async def recall_or_buy(purchase: Purchase, screening: Screening, digest: str, s
             kept = await recall_shared(digest, screening, purchase.request, services.cache)
             if kept is not None:
                 return Answer(kept.segmentation, kept.origin, CacheStatus.HIT)
-        return await buy(purchase, screening, digest, services)
+        try:
+            return await buy(purchase, screening, digest, services)
+        except GatewayError as problem:
+            problem.payer = _payer_of(purchase.request)
+            raise
+
+
+def _payer_of(request: SegmentationRequest) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Return what a request's budgets hang on."""
+    return request.caller.key_id, request.tags
 
 
 async def buy(purchase: Purchase, screening: Screening, digest: str, services: Services) -> Answer:
@@ -361,12 +386,14 @@ def _failed(purchase: Purchase, failure: NoAnswer, screening: Screening, service
             "route.max_charge_usd leaves nothing for this prompt beside the request's other prompts; raise it",
             field="route.max_charge_usd",
         )
-    said = f"{purchase.attempts[-1].deployment}: {last.message}"
+    ended = purchase.attempts[-1]
+    said, others = (f"{ended.deployment}: {words}" for words in (ended.message, own_words(last)))
     if not last.elsewhere:
-        return InvalidRequest(f"the provider refused the request. {said}", attempts=attempts)
-    if purchase.objection is not None:
-        said += f". Nobody else was asked: {purchase.objection}"
-    return ProviderFailure(said, attempts=attempts, retry_after_seconds=last.retry_after_seconds)
+        refused = "the provider refused the request"
+        return InvalidRequest(f"{refused}. {said}", attempts=attempts, others=f"{refused}. {others}")
+    alone = "" if purchase.objection is None else f". Nobody else was asked: {purchase.objection}"
+    retry_after = last.retry_after_seconds
+    return ProviderFailure(said + alone, attempts=attempts, retry_after_seconds=retry_after, others=others + alone)
 
 
 def _explained(

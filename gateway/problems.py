@@ -46,7 +46,7 @@ from gateway.request import AttemptReport
 
 #: What somebody without a key, or with a wrong one, can do about it.
 SEND_A_KEY = (
-    "send a key as `Authorization: Bearer mg_…`; whoever runs this gateway finds the first one in the file `key` of "
+    "send your key as `Authorization: Bearer mg_…`; whoever runs this gateway finds the first one in the file `key` of "
     "its state folder (.maskgate, or what MASKGATE_STATE_DIR names)"
 )
 
@@ -63,6 +63,7 @@ class GatewayError(Exception):
         field: str | None = None,
         retry_after_seconds: float | None = None,
         attempts: Sequence[AttemptReport] = (),
+        others: str | None = None,
     ) -> None:
         """
         Say what happened.
@@ -72,16 +73,21 @@ class GatewayError(Exception):
             field: path of the field at fault in the request, as `prompts[0].box`.
             retry_after_seconds: when it is worth trying again, if that can cure it.
             attempts: the provider calls that were made before it failed.
+            others: the message for somebody who only waited for the same answer; None: it concerns nobody else.
         """
         super().__init__(message)
         self.message = message
         self.field = field
         self.retry_after_seconds = retry_after_seconds
         self.attempts = tuple(attempts)
+        self.others = others
+        self.payer: object = None
+        """Whose budget, prices and limits it came of, where somebody else may have waited for the same answer."""
 
     def without_attempts(self) -> GatewayError:
-        """Return the same problem for somebody who only waited: the attempts were another's, and so was their cost."""
-        return type(self)(self.message, field=self.field, retry_after_seconds=self.retry_after_seconds)
+        """Return the same problem for somebody who only waited: attempts, cost and provider's words were another's."""
+        message = self.message if self.others is None else self.others
+        return type(self)(message, field=self.field, retry_after_seconds=self.retry_after_seconds)
 
 
 class InvalidRequest(GatewayError):

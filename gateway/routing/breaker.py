@@ -32,6 +32,7 @@ from enum import Enum
 from gateway.routing.first_word import FirstWord
 from gateway.routing.health_view import ANSWERING, CONCLUDED, BreakerState, Cause
 from gateway.routing.window import Slowness, Window
+from gateway.routing.words import own_words
 from providers.contract import Clock, Outcome, ProviderError
 
 FAILURES_TO_OPEN = 5
@@ -103,7 +104,7 @@ class Breaker:
         self.cause: Cause | None = None
         """Why it is not closed."""
         self.reason: str | None = None
-        """The same in words."""
+        """The same in words, our own: everybody may read them."""
         self.openings = 0
         """Since the start."""
         self.changes = 0
@@ -188,19 +189,19 @@ class Breaker:
         if ticket.passage is not Passage.PLAIN:
             self._first_word.decided()
         if error.outcome is Outcome.OVERLOADED:
-            self._pause(error, error.message)
+            self._pause(error, own_words(error))
         elif ticket.passage is Passage.EARLY and now < self._open_until and error.outcome is not Outcome.DENIED:
             self._early_at = now + EARLY_SECONDS
         elif ticket.passage is not Passage.PLAIN:
-            self._eject(_cause(error), error.message)
+            self._eject(_cause(error), own_words(error))
         elif self.cause is None and ticket.era == self.openings:
             self._in_a_row += 1
             self._window.add(now, failed=True)
             if error.outcome is Outcome.DENIED or self._in_a_row >= FAILURES_TO_OPEN:
-                self._eject(_cause(error), error.message)
+                self._eject(_cause(error), own_words(error))
             elif self._most(self._window.failures, FAILURE_RATIO):
                 words = f"{self._window.failures} of {self._window.calls} calls within a minute failed; the last one: "
-                self._eject(Cause.UNSTEADY, words + error.message)
+                self._eject(Cause.UNSTEADY, words + own_words(error))
 
     def abandoned(self, ticket: Ticket) -> None:
         """Take a call back: it says nothing about the deployment."""
@@ -224,9 +225,9 @@ class Breaker:
         if error is None:
             self.reason = f"{self.reason}; a free probe has passed since, and one call is to find out"
         elif error.outcome is Outcome.OVERLOADED:
-            self._pause(error, f"a free probe failed: {error.message}")
+            self._pause(error, f"a free probe failed: {own_words(error)}")
         else:
-            self._eject(_cause(error), f"a free probe failed: {error.message}")
+            self._eject(_cause(error), f"a free probe failed: {own_words(error)}")
 
     def sooner(self) -> None:
         """Become half open within a moment: another replica has seen it well. What is certain stays as it is."""

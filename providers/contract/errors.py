@@ -54,7 +54,8 @@ class ProviderError(Exception):
         Say what happened.
 
         Args:
-            message: for the operator and the caller; holds no secret, no signed URL, at most a few hundred characters.
+            message: for the operator's log, and without its addresses for whoever made the call where the request was
+                at fault or the provider failed; holds no secret, no signed URL, at most a few hundred characters.
             elsewhere: where this instance differs from its class.
             may_have_charged: where this instance differs from its class.
             status: the HTTP status that the provider answered with, if it answered.

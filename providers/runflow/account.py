@@ -54,7 +54,7 @@ class Account:
             prompts_as_text=deployment.options.get("prompts_as", usual) == "string",
             headers=headers,
             json_headers={**headers, "content-type": "application/json"},
-            hide=(credential,),
+            hide=(credential, str(organization_id or "")),
             poll_seconds=float(deployment.options.get("poll_seconds", DEFAULT_POLL_SECONDS)),
             asset_hosts=tuple(host.strip().lower() for host in hosts if host.strip()),
         )

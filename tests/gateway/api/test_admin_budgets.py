@@ -137,8 +137,8 @@ def test_a_wrong_parameter_is_named(ask: Ask, field: str, query: str) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("PUT", ""), ("DELETE", "/bud_1")])
 def test_only_an_administrator_is_admitted(ask: Ask, method: str, path: str) -> None:
-    """A tenant's key is refused with 403, and so is a program on loopback that shows none."""
+    """A tenant's key is refused with 403, and a program on loopback that shows none with 401."""
     body = {"tenant": "acme", "limit_usd": "1"} if method == "PUT" else None
-    for key in (PLAIN, None):
+    for key, refusal in ((PLAIN, (403, "forbidden")), (None, (401, "unauthenticated"))):
         status, problem = ask(method, path, body, key=key)
-        assert (403, "forbidden") == (status, problem["code"])
+        assert refusal == (status, problem["code"])

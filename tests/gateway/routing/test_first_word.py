@@ -9,6 +9,7 @@ import pytest
 
 from gateway.routing.first_word import BELIEVED_FAILURES, FREE_PROBE_SECONDS, LATE_SECONDS
 from gateway.routing.health import BreakerState, Call, Cause, Change, FreeCall, Health, HealthTable, early_views
+from gateway.routing.words import own_words
 from providers.contract import (
     ProviderDenied,
     ProviderError,
@@ -118,7 +119,7 @@ def test_one_that_passed_leaves_the_rest_to_one_real_call(health: Health, clock:
     clock.now += 30
     ask(health).passed()
     assert (HALF_OPEN, Cause.FAILING, 0.0) == stands(health)
-    assert "it broke; a free probe has passed since, and one call is to find out" == health.view().reason
+    assert "it failed; a free probe has passed since, and one call is to find out" == health.view().reason
     call = let(health)
     assert (None, None) == (health.begin(), health.begin_free())
     call.succeeded()
@@ -132,7 +133,7 @@ def test_a_call_that_fails_after_it_ejects_for_longer(health: Health, clock: Clo
     ask(health).passed()
     let(health).failed(ProviderFailed("it broke again"))
     assert (OPEN, Cause.FAILING, 60.0) == stands(health)
-    assert "it broke again" == health.view().reason
+    assert "it failed" == health.view().reason
 
 
 @pytest.mark.parametrize(
@@ -147,8 +148,8 @@ def test_one_that_failed_ejects_as_a_probe_that_failed(
     clock.now += 30
     ask(health).failed(error)
     assert (OPEN, cause, 60.0) == stands(health)
-    assert f"a free probe failed: {error.message}" == health.view().reason
-    assert Change("it", cause, f"a free probe failed: {error.message}", 60.0) == told[-1]
+    assert f"a free probe failed: {own_words(error)}" == health.view().reason
+    assert Change("it", cause, f"a free probe failed: {own_words(error)}", 60.0) == told[-1]
     clock.now += 60
     ask(health).failed(error)
     assert (OPEN, cause, 90.0) == stands(health)
@@ -236,7 +237,7 @@ def test_nobody_waits_for_one_that_does_not_end(health: Health, clock: Clock) ->
     clock.now += FREE_PROBE_SECONDS + LATE_SECONDS
     call = let(health)
     free.failed(ProviderFailed("at last"))
-    assert "it broke" == health.view().reason
+    assert "it failed" == health.view().reason
     call.succeeded()
     free.failed(ProviderFailed("once more"))
     assert CLOSED is health.view().state

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from gateway.routing.health import BreakerState, Call, Cause, Change, Health, HealthTable, HealthView, early_views
+from gateway.routing.words import own_words
 from providers.contract import (
     ProviderDenied,
     ProviderError,
@@ -86,11 +87,11 @@ def test_it_begins_closed(health: Health) -> None:
 
 @pytest.mark.parametrize("error", [ProviderFailed, ProviderUnanswered, ProviderUnreachable])
 def test_five_failures_in_a_row_open_it(health: Health, error: type[ProviderError]) -> None:
-    """Four do not; the fifth's words are the reason, and nobody is let through."""
+    """Four do not; how the fifth ended is the reason, in our own words, and nobody is let through."""
     fail(health, 4, error("one of four"))
     assert CLOSED is health.view().state
-    fail(health, 1, error("the fifth"))
-    assert (OPEN, "the fifth", 30.0, 0) == stands(health)
+    fail(health, 1, error("the fifth", status=503))
+    assert (OPEN, own_words(error("another", status=500)), 30.0, 0) == stands(health)
     assert health.begin() is None
 
 
@@ -122,7 +123,7 @@ def test_calls_side_by_side_count_as_they_end(health: Health) -> None:
 def test_a_denial_opens_it_at_once(health: Health) -> None:
     """A bad key or an empty account does not get better by asking four more times."""
     fail(health, 1, ProviderDenied("402: no credit"))
-    assert (OPEN, "402: no credit", 30.0, 0) == stands(health)
+    assert (OPEN, "it denies access, which its operator has to see to", 30.0, 0) == stands(health)
 
 
 @pytest.mark.parametrize(
@@ -133,9 +134,9 @@ def test_too_many_requests_pause_it_as_long_as_was_asked(
 ) -> None:
     """`Retry-After` is obeyed, up to five minutes; without one it is left alone for a second. No chance is added."""
     fail(health, 1, ProviderOverloaded("429", retry_after_seconds=asked))
-    assert (OPEN, "429", pause, 0) == stands(health)
+    assert (OPEN, "it has too much to do", pause, 0) == stands(health)
     clock.now += pause
-    assert (HALF_OPEN, "429", 0.0, 0) == stands(health)
+    assert (HALF_OPEN, "it has too much to do", 0.0, 0) == stands(health)
     let(health).succeeded()
     assert CLOSED is health.view().state
 
@@ -200,7 +201,7 @@ def test_one_probe_is_let_through_and_decides(health: Health, clock: Clock) -> N
     clock.now = 1030.0
     assert HALF_OPEN is health.view().state
     probe = let(health)
-    assert (OPEN, "it broke", 1.0, 1) == stands(health)
+    assert (OPEN, "it failed", 1.0, 1) == stands(health)
     assert [None, None] == [health.begin(), health.begin()]
     probe.succeeded()
     assert (CLOSED, None, 0.0, 0) == stands(health)
@@ -212,7 +213,7 @@ def test_a_probe_that_fails_opens_it_again(health: Health, clock: Clock, error: 
     fail(health, 5)
     clock.now += 30
     fail(health, 1, error("still down"))
-    assert (OPEN, "still down", 60.0, 0) == stands(health)
+    assert (OPEN, own_words(error("x")), 60.0, 0) == stands(health)
 
 
 def test_a_probe_that_is_refused_closes_it(health: Health, clock: Clock) -> None:
@@ -228,7 +229,7 @@ def test_a_probe_that_is_abandoned_frees_its_place(health: Health, clock: Clock)
     fail(health, 5)
     clock.now += 30
     let(health).abandoned()
-    assert (HALF_OPEN, "it broke", 0.0, 0) == stands(health)
+    assert (HALF_OPEN, "it failed", 0.0, 0) == stands(health)
     let(health).succeeded()
     assert CLOSED is health.view().state
 
@@ -269,7 +270,7 @@ def test_a_late_failure_from_before_does_not_open_it_for_longer(health: Health) 
     calls = [let(health) for _ in range(50)]
     for call in calls:
         call.failed(ProviderFailed("it broke"))
-    assert (OPEN, "it broke", 30.0, 0) == stands(health)
+    assert (OPEN, "it failed", 30.0, 0) == stands(health)
 
 
 def test_a_late_failure_from_before_does_not_open_it_again(health: Health, clock: Clock) -> None:
@@ -322,7 +323,7 @@ def test_half_of_twenty_calls_that_fail_open_it(health: Health, clock: Clock) ->
     assert (OPEN, Cause.UNSTEADY, 30.0, 20, 0.5) == (
         view.state, view.cause, view.retry_after_seconds, view.calls, view.error_rate
     )  # fmt: skip
-    assert "10 of 20 calls within a minute failed; the last one: it broke" == view.reason
+    assert "10 of 20 calls within a minute failed; the last one: it failed" == view.reason
 
 
 def test_less_than_half_leave_it_closed(health: Health, clock: Clock) -> None:
@@ -417,7 +418,7 @@ def test_the_cause_is_kept(health: Health, clock: Clock) -> None:
     fail(health, 1, ProviderDenied("402"))
     assert Cause.DENIED is health.view().cause
     late.failed(ProviderOverloaded("429", retry_after_seconds=3.0))
-    assert (OPEN, "402", 30.0, 0) == stands(health)
+    assert (OPEN, "it denies access, which its operator has to see to", 30.0, 0) == stands(health)
     clock.now += 30
     fail(health)
     assert Cause.FAILING is health.view().cause
@@ -442,7 +443,7 @@ def test_draining_leaves_the_breaker_as_it_is(health: Health, clock: Clock) -> N
     health.drain("while at it")
     clock.now += 20
     health.drain(None)
-    assert (OPEN, "it broke", 10.0, 0) == stands(health)
+    assert (OPEN, "it failed", 10.0, 0) == stands(health)
 
 
 def test_a_hint_only_shows(health: Health, clock: Clock) -> None:
@@ -477,7 +478,7 @@ def test_a_hint_changes_nothing_certain(health: Health, clock: Clock, error: Pro
     fail(health, 1, error)
     health.hint_closed()
     clock.now += 29
-    assert (OPEN, error.message, 1.0, 0) == stands(health)
+    assert (OPEN, own_words(error), 1.0, 0) == stands(health)
 
 
 def test_the_table_tells_what_changes(clock: Clock) -> None:
@@ -496,8 +497,8 @@ def test_the_table_tells_what_changes(clock: Clock) -> None:
     let(table["a"]).succeeded()
     let(table["a"]).succeeded()
     assert [
-        Change("a", Cause.FAILING, "it broke", 30.0),
-        Change("a", Cause.FAILING, "it broke", 60.0),
+        Change("a", Cause.FAILING, "it failed", 30.0),
+        Change("a", Cause.FAILING, "it failed", 60.0),
         Change("a", None, None, 0.0),
     ] == told
 
@@ -583,7 +584,7 @@ def test_a_failing_one_is_tried_early_by_one_call_at_a_time(health: Health, cloc
     assert early is not None
     assert health.begin(early=True) is None
     early.failed(ProviderFailed("still"))
-    assert (OPEN, "it broke", 25.0, 0) == stands(health)
+    assert (OPEN, "it failed", 25.0, 0) == stands(health)
     assert 5.0 == health.view().early_after_seconds
     clock.now += 5
     early = health.begin(early=True)
