@@ -198,6 +198,7 @@ class _Supplies:
     """What calls go out with."""
 
     fetcher: GuardedFetcher
+    """For addresses that callers name; providers have one of their own."""
     guarded: HttpUpstream
     """For addresses that the operator names: where they lead may change under their names."""
     providers: Mapping[str, Provider]
@@ -291,9 +292,9 @@ def _stand(
     if same is None and before is not None and lasting.ledger.journal.down_seconds is not None:
         raise NotNow("the ledger's database gives no answer: keys could not be read anew for this; try again later")
     callers = _callers(settings, lasting, ground) if same is None else same.callers
-    same = kept(before, settings, lambda each: each.fetch.allow)
+    same = kept(before, settings, lambda each: each.fetch)
     supplies = supply(settings) if same is None else same.supplies
-    same = kept(before, settings, lambda each: (each.fetch.allow, each.budgets))
+    same = kept(before, settings, lambda each: (each.fetch, each.budgets))
     alerts = _alerts(settings, lasting, supplies.value.guarded, ground) if same is None else same.alerts
     providers, past = supplies.value.providers, None if before is None else before.memory
     there = _offered(settings, providers, None if past is None else past.offers)
@@ -369,7 +370,7 @@ def _access(settings: Settings) -> object:
 
 def _held_at(settings: Settings) -> object:
     """Return what decides who is asked about attempts on hold, and when."""
-    return settings.deployments, settings.environ, settings.public_url, settings.fetch.allow, settings.reconcile
+    return settings.deployments, settings.environ, settings.public_url, settings.fetch, settings.reconcile
 
 
 def _offered(
@@ -398,13 +399,16 @@ def _supplies(
     stack = AsyncExitStack()
     upstream = HttpUpstream(clock, tls=tls)
     stack.push_async_callback(upstream.close)
-    fetcher = GuardedFetcher(clock, allow=settings.fetch.allow, max_redirects=settings.fetch.max_redirects, tls=tls)
+    wishes = settings.fetch
+    fetcher = GuardedFetcher(clock, allow=wishes.pictures, max_redirects=wishes.max_redirects, tls=tls)
     stack.push_async_callback(fetcher.close)
-    sockets = guarded_socket_factory(parse_allowed(settings.fetch.allow))
+    masks = GuardedFetcher(clock, allow=wishes.masks, max_redirects=wishes.max_redirects, tls=tls)
+    stack.push_async_callback(masks.close)
+    sockets = guarded_socket_factory(parse_allowed(wishes.webhooks))
     guarded = HttpUpstream(clock, socket_factory=sockets, tls=tls)
     stack.push_async_callback(guarded.close)
     means = Means(
-        upstream=upstream, fetcher=fetcher, workers=workers, decoders=decoders, clock=clock, sleep=asyncio.sleep
+        upstream=upstream, fetcher=masks, workers=workers, decoders=decoders, clock=clock, sleep=asyncio.sleep
     )
     providers = build_providers(means)
     for provider in providers.values():

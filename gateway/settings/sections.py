@@ -27,13 +27,19 @@ class FetchSettings(Section):
     """How pictures and masks are brought from other people's addresses."""
 
     allow: tuple[str, ...] = ()
-    """`ip:port` addresses that are fetched from although they are private."""
+    """`ip:port` addresses that are asked although they are private, by all three: callers' pictures included."""
+    allow_pictures: tuple[str, ...] = ()
+    """Those that callers' `image.url` may name."""
+    allow_masks: tuple[str, ...] = ()
+    """Those that providers' masks may be fetched from."""
+    allow_webhooks: tuple[str, ...] = ()
+    """Those that `budgets.webhook_url` may lead to."""
     max_bytes: Annotated[int, Field(ge=1024, le=2**30)] = 32 * 2**20
     seconds: Annotated[float, Field(gt=0, le=300)] = 10.0
     max_redirects: Annotated[int, Field(ge=0, le=50)] = 10
     """How many are followed, each checked like a first address."""
 
-    @field_validator("allow")
+    @field_validator("allow", "allow_pictures", "allow_masks", "allow_webhooks")
     @classmethod
     def _are_addresses(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
         """Refuse names: what a name leads to can change under our feet."""
@@ -41,6 +47,21 @@ class FetchSettings(Section):
             if not _is_address(entry):
                 raise ValueError(f"{entry!r} is no address; write ip:port, as 10.0.0.7:8080 or [fd00::7]:8080")
         return entries
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """The private addresses that callers may name."""
+        return (*self.allow, *self.allow_pictures)
+
+    @property
+    def masks(self) -> tuple[str, ...]:
+        """The private addresses that providers may name."""
+        return (*self.allow, *self.allow_masks)
+
+    @property
+    def webhooks(self) -> tuple[str, ...]:
+        """The private addresses that the operator's webhook may lead to."""
+        return (*self.allow, *self.allow_webhooks)
 
 
 def _is_address(entry: str) -> bool:

@@ -80,7 +80,9 @@ deployments:
     priority: 9
     price: {{usd: "0", unit: second, valid_from: "2026-01-01", source: "your own machine"}}
 fetch:
-  allow: ["{host}:{control}", "{host}:{eu}", "{host}:{us}", "{host}:{prodia}"]
+  allow: []                                    # for pictures, masks and webhooks alike
+  allow_pictures: ["{host}:{control}"]         # what callers may name: the scenes
+  allow_masks: ["{host}:{eu}", "{host}:{us}"]  # what providers may name
 """
 
 
@@ -103,7 +105,7 @@ def gateway_config(host: str, port: int) -> str:
     """
     Return the gateway's YAML for a sandbox on *port* and the three ports after it; nothing is started.
 
-    The allow-list names exactly the sandbox's own addresses, since the gateway's fetch guard refuses loopback. On this
+    The allow-lists name exactly the sandbox's own addresses, since the gateway's fetch guard refuses loopback. On this
     machine its deployments are marked as a sandbox's, so that they can be asked without a key.
 
     Raises:

@@ -91,9 +91,10 @@ def test_gateway_can_be_built_from_the_configuration() -> None:
 
 
 def test_prometheus_scrapes_the_gateway(compose: dict[str, Any]) -> None:
-    """Prometheus' one target is the gateway's port in the network."""
+    """Prometheus' one target is the gateway's admin port, where metrics take no key."""
     scraped = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
-    assert scraped["scrape_configs"][0]["static_configs"][0]["targets"] == ["gateway:8080"]
+    port = compose["services"]["gateway"]["environment"]["MASKGATE_ADMIN_PORT"]
+    assert [f"gateway:{port}"] == scraped["scrape_configs"][0]["static_configs"][0]["targets"]
     assert "./prometheus.yml:/etc/prometheus/prometheus.yml:ro" in compose["services"]["prometheus"]["volumes"]
 
 
