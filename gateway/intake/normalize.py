@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
 from gateway.intake.body import (
@@ -43,6 +44,10 @@ def normalize(
         InvalidRequest: a point or a box lies outside of the picture.
     """
     prompts = _prompts(body)
+    if caller.policy.share_cache:
+        # An answer that others will read is bought for the very bytes that it is named by: a provider that fetched the
+        # address itself could be given another picture there. So it is not told the address, and gets the bytes.
+        picture = replace(picture, url=None)
     return SegmentationRequest(
         id=request_id,
         caller=caller,
