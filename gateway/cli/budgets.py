@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.failures import WRONG_COMMAND_LINE, CommandFailed
-from gateway.cli.options import ConfigFile, Json
+from gateway.cli.options import Json, UnreadConfigFile
 from gateway.cli.printing import dollars, print_json, print_table
 
 _PAGE = 1000
@@ -31,7 +31,7 @@ def set_(
     window: Annotated[
         str, typer.Option(metavar="total|day|month", help="How long it lasts, in days and months of UTC.")
     ] = "month",
-    config: ConfigFile = None,
+    config: UnreadConfigFile = None,  # noqa: ARG001 - older scripts name it
     *,
     soft: Annotated[bool, typer.Option("--soft", help="Warn instead of refusing.")] = False,
     json: Json = False,
@@ -55,9 +55,7 @@ def set_(
     except InvalidRequest as problem:
         told = f"{options[str(problem.field)]}: {problem.message}"
         raise CommandFailed(told, exit_code=WRONG_COMMAND_LINE) from problem
-    budget = on_database(
-        config, lambda database: Budgets(database, wall=time.time, new_id=new_ids(time.time)).set(wanted)
-    )
+    budget = on_database(lambda database: Budgets(database, wall=time.time, new_id=new_ids(time.time)).set(wanted))
     if json:
         print_json(budget_json(budget))
         return
@@ -70,7 +68,7 @@ def set_(
 @budgets.command("list")
 def list_(
     tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Only this one's.", show_default=False)] = None,
-    config: ConfigFile = None,
+    config: UnreadConfigFile = None,  # noqa: ARG001 - older scripts name it
     *,
     json: Json = False,
 ) -> None:
@@ -91,7 +89,7 @@ def list_(
             found += page
         return found
 
-    listed = on_database(config, every)
+    listed = on_database(every)
     if json:
         print_json({"object": "list", "budgets": [budget_json(budget) for budget in listed]})
         return
@@ -114,7 +112,7 @@ def list_(
 @budgets.command()
 def remove(
     budget_id: Annotated[str, typer.Argument(metavar="ID", help="As `maskgate budgets list` shows it.")],
-    config: ConfigFile = None,
+    config: UnreadConfigFile = None,  # noqa: ARG001 - older scripts name it
     *,
     json: Json = False,
 ) -> None:
@@ -127,7 +125,7 @@ def remove(
     from gateway.ids import new_ids
 
     removed = on_database(
-        config, lambda database: Budgets(database, wall=time.time, new_id=new_ids(time.time)).remove(budget_id)
+        lambda database: Budgets(database, wall=time.time, new_id=new_ids(time.time)).remove(budget_id)
     )
     if removed is None:
         raise CommandFailed(f"there is no budget {budget_id}; `maskgate budgets list` has the ids")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
 
 from gateway.cli.failures import CommandFailed
-from gateway.cli.options import ConfigFile, Json
+from gateway.cli.options import Json, UnreadConfigFile
 from gateway.cli.printing import print_json, print_table
 
 T = TypeVar("T")
@@ -20,12 +19,16 @@ db = typer.Typer(help="The ledger's database.", no_args_is_help=True)
 
 
 @db.command()
-def upgrade(config: ConfigFile = None, *, json: Json = False) -> None:
+def upgrade(
+    config: UnreadConfigFile = None,  # noqa: ARG001 - older scripts name it
+    *,
+    json: Json = False,
+) -> None:
     """Bring the database that `serve` would use to this release's schema. Stop older gateways and back it up first."""
     from gateway.store.migrating import HEAD
     from gateway.store.opening import upgrade_database
 
-    url, shown = _database(config)
+    url, shown = _database()
     before = _told(shown, upgrade_database(url))
     if json:
         print_json({"database": shown, "before": before.revision, "revision": HEAD, "applied": list(before.pending)})
@@ -36,12 +39,16 @@ def upgrade(config: ConfigFile = None, *, json: Json = False) -> None:
 
 
 @db.command()
-def current(config: ConfigFile = None, *, json: Json = False) -> None:
+def current(
+    config: UnreadConfigFile = None,  # noqa: ARG001 - older scripts name it
+    *,
+    json: Json = False,
+) -> None:
     """Show the revision of the database that `serve` would use, and what an upgrade would still do to it."""
     from gateway.store.migrating import HEAD
     from gateway.store.opening import examine_database
 
-    url, shown = _database(config)
+    url, shown = _database()
     state = _told(shown, examine_database(url))
     if json:
         print_json({"database": shown, "revision": state.revision, "code": HEAD, "pending": list(state.pending)})
@@ -50,18 +57,16 @@ def current(config: ConfigFile = None, *, json: Json = False) -> None:
     print_table(("database", "revision", "this release", "pending"), [row])
 
 
-def _database(config: Path | None) -> tuple[str, str]:
+def _database() -> tuple[str, str]:
     """Return the address of the database that `serve` would use, and the address without its password."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
-    from gateway.settings import SettingsError, load_settings
+    from gateway.settings import database_settings
 
     try:
-        url = load_settings(config=config, environ=os.environ).ledger_url
+        url = database_settings(os.environ).ledger_url
         return url, make_url(url).render_as_string(hide_password=True)
-    except SettingsError as error:
-        raise CommandFailed(str(error)) from error
     except ArgumentError:
         # Its text is not shown: it repeats the address, which may hold a password.
         raise CommandFailed(

@@ -5,27 +5,27 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TypeVar
 
 from gateway.cli.failures import CommandFailed
 from gateway.problems import GatewayError
-from gateway.settings import SettingsError, load_settings
+from gateway.settings import database_settings
 from gateway.store import Database, LedgerUnavailable, open_database
 
 T = TypeVar("T")
 
 
-def on_database(config: Path | None, work: Callable[[Database], Awaitable[T]]) -> T:
+def on_database(work: Callable[[Database], Awaitable[T]]) -> T:
     """
-    Return what *work* gives, done with the database that the configuration names.
+    Return what *work* gives, done with the database that the environment names.
+
+    No configuration file is read: a key can be revoked where no provider's key is known.
 
     Args:
-        config: the configuration file; None for the one that the environment names, or the built-in settings.
         work: is given the open database, which is closed behind it.
 
     Raises:
-        CommandFailed: the configuration or the database cannot be used, or the work is refused.
+        CommandFailed: the database cannot be used, or the work is refused.
     """
 
     async def done(url: str) -> T:
@@ -36,12 +36,10 @@ def on_database(config: Path | None, work: Callable[[Database], Awaitable[T]]) -
             await database.close()
 
     try:
-        settings = load_settings(config=config, environ=os.environ)
+        settings = database_settings(os.environ)
         if not settings.database_url:
             settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         return asyncio.run(done(settings.ledger_url))
-    except SettingsError as error:
-        raise CommandFailed(str(error)) from error
     except (LedgerUnavailable, ValueError) as error:
         raise CommandFailed(f"the database cannot be used: {error}") from error
     except OSError as error:

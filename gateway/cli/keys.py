@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.failures import WRONG_COMMAND_LINE, CommandFailed
-from gateway.cli.options import ConfigFile, Json
+from gateway.cli.options import Json, UnreadConfigFile
 from gateway.cli.printing import print_json, print_table
 
 _PAGE = 1000
@@ -53,7 +53,7 @@ def create(  # noqa: PLR0913, PLR0917 - a command line's options are its argumen
         str | None,
         typer.Option(metavar="total|day|month", help="How long that budget lasts, in UTC.", show_default="total"),
     ] = None,
-    config: ConfigFile = None,
+    config: UnreadConfigFile = None,  # noqa: ARG001 - older scripts name it
     *,
     json: Json = False,
 ) -> None:
@@ -92,7 +92,7 @@ def create(  # noqa: PLR0913, PLR0917 - a command line's options are its argumen
         except InvalidRequest as problem:
             raise CommandFailed(_told(problem.field, problem.message), exit_code=WRONG_COMMAND_LINE) from problem
 
-    issued = on_database(config, make)
+    issued = on_database(make)
     if json:
         print_json({"id": issued.key.id, "key": issued.secret, "tenant": issued.key.tenant})
         return
@@ -105,7 +105,7 @@ def create(  # noqa: PLR0913, PLR0917 - a command line's options are its argumen
 @keys.command("list")
 def list_(
     tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Only this one's.", show_default=False)] = None,
-    config: ConfigFile = None,
+    config: UnreadConfigFile = None,  # noqa: ARG001 - older scripts name it
     *,
     json: Json = False,
 ) -> None:
@@ -124,7 +124,7 @@ def list_(
         return found
 
     now = round(time.time() * 1_000_000)
-    listed = [key_json(key, now) for key in on_database(config, every)]
+    listed = [key_json(key, now) for key in on_database(every)]
     if json:
         print_json({"object": "list", "keys": listed})
         return
@@ -136,7 +136,7 @@ def list_(
 @keys.command()
 def revoke(
     key_id: KeyId,
-    config: ConfigFile = None,
+    config: UnreadConfigFile = None,  # noqa: ARG001 - older scripts name it
     *,
     json: Json = False,
 ) -> None:
@@ -148,7 +148,7 @@ def revoke(
     from gateway.intake.issuing import revoke_key
     from gateway.store import Keys
 
-    key = on_database(config, lambda database: revoke_key(key_id, Keys(database, time.time)))
+    key = on_database(lambda database: revoke_key(key_id, Keys(database, time.time)))
     if json:
         print_json(key_json(key, round(time.time() * 1_000_000)))
     else:
@@ -161,7 +161,7 @@ def rotate(
     grace: Annotated[
         str, typer.Option(metavar="DURATION", help="How long the earlier key stays good beside the new one.")
     ] = "1d",
-    config: ConfigFile = None,
+    config: UnreadConfigFile = None,  # noqa: ARG001 - older scripts name it
     *,
     json: Json = False,
 ) -> None:
@@ -183,7 +183,6 @@ def rotate(
     except InvalidRequest as problem:
         raise CommandFailed(f"--grace: {problem.message}", exit_code=WRONG_COMMAND_LINE) from problem
     issued = on_database(
-        config,
         lambda database: rotate_key(
             key_id, Keys(database, time.time), new_ids(time.time), grace_seconds=body.grace_seconds
         ),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.failures import FAILED
-from gateway.cli.options import ConfigFile, Json
+from gateway.cli.options import Json, UnreadConfigFile
 from gateway.cli.reconcile import reconcile
 
 ledger = typer.Typer(help="The ledger in the database.", no_args_is_help=True)
@@ -33,7 +33,12 @@ ledger.command()(reconcile)
 
 
 @ledger.command()
-def verify(config: ConfigFile = None, heads: Heads = None, *, json: Json = False) -> None:
+def verify(
+    config: UnreadConfigFile = None,  # noqa: ARG001 - older scripts name it
+    heads: Heads = None,
+    *,
+    json: Json = False,
+) -> None:
     """
     Check every entry of the database that `serve` would use, and what is added up from them.
 
@@ -42,7 +47,7 @@ def verify(config: ConfigFile = None, heads: Heads = None, *, json: Json = False
     """
     from gateway.cli.verification import look, noted_heads, print_verification
 
-    seen = look(config, noted_heads(heads), tell=lambda progress: typer.echo(f"checking {progress}", err=True))
+    seen = look(noted_heads(heads), tell=lambda progress: typer.echo(f"checking {progress}", err=True))
     print_verification(seen, json=json)
     if not seen.intact:
         raise typer.Exit(FAILED)

@@ -69,3 +69,8 @@ ConfigFile = Annotated[
         "--config", envvar="MASKGATE_CONFIG", metavar="FILE", help="Configuration (YAML).", show_default="built-in"
     ),
 ]
+
+UnreadConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Not read: the environment says where the database is.", hidden=True),
+]

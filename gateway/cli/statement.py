@@ -64,10 +64,10 @@ def import_file(config: Path | None, asked: Asked) -> Imported:
     billed = _read(asked)
     wanted = Wanted(_period(asked, billed), asked.complete, asked.dry_run, asked.skew_seconds)
     try:
-        settings = load_settings(config=config, environ=os.environ)
+        settings = load_settings(config=config, environ=os.environ, unset="unset")  # nobody is called with its keys
     except SettingsError as error:
         raise CommandFailed(str(error)) from error
-    return on_database(config, partial(_imported, asked=asked, billed=billed, wanted=wanted, settings=settings))
+    return on_database(partial(_imported, asked=asked, billed=billed, wanted=wanted, settings=settings))
 
 
 async def _imported(

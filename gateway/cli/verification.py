@@ -18,25 +18,25 @@ from gateway.accounting.verifying import verify
 from gateway.cli.direct import on_database
 from gateway.cli.failures import WRONG_COMMAND_LINE, CommandFailed
 from gateway.cli.printing import print_json, print_table
-from gateway.settings import SettingsError, load_settings
+from gateway.settings import database_settings
 from gateway.store import Database, LedgerUnavailable
 from gateway.store.chain import Head
 from gateway.store.opening import examine_database
 
 
-def look(config: Path | None, noted: Sequence[Head], *, tell: Callable[[str], None]) -> Verification:
+def look(noted: Sequence[Head], *, tell: Callable[[str], None]) -> Verification:
     """
-    Look at the ledger of the database that the configuration names; see `verify`.
+    Look at the ledger of the database that the environment names; see `verify`.
 
     Raises:
         CommandFailed: it cannot be used, or there is no ledger in it.
     """
-    _has_ledger(config)
+    _has_ledger()
 
     async def verified(database: Database) -> Verification:
         return await database.read(partial(verify, tell=tell, noted=noted))
 
-    return on_database(config, verified)
+    return on_database(verified)
 
 
 def print_verification(seen: Verification, *, json: bool) -> None:
@@ -98,13 +98,11 @@ def _print(seen: Verification) -> None:
     typer.echo(f"The ledger is {'intact' if seen.intact else 'BROKEN'}. {told}.")
 
 
-def _has_ledger(config: Path | None) -> None:
+def _has_ledger() -> None:
     """Refuse a database without a ledger: a look at nothing would find nothing broken."""
+    settings = database_settings(os.environ)
     try:
-        settings = load_settings(config=config, environ=os.environ)
         state = asyncio.run(examine_database(settings.ledger_url))
-    except SettingsError as error:
-        raise CommandFailed(str(error)) from error
     except (LedgerUnavailable, ValueError) as error:
         raise CommandFailed(f"the database cannot be used: {error}") from error
     if state.revision is None:

@@ -8,7 +8,7 @@ the deployments; `${NAME}` in it is taken from the environment.
 
 from gateway.settings.deployments import DeploymentSettings
 from gateway.settings.file import FileSettings
-from gateway.settings.loading import Settings, load_settings, settings_from_yaml
+from gateway.settings.loading import Settings, database_settings, load_settings, settings_from_yaml
 from gateway.settings.locating import locate
 from gateway.settings.prices import PriceSettings, PricingSettings
 from gateway.settings.problem import ConfigProblem, SettingsError
@@ -55,6 +55,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "TenantSettings",
+    "database_settings",
     "load_settings",
     "locate",
     "needs_restart",

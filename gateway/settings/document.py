@@ -53,10 +53,16 @@ class Document:
         value = None if self._root is None else reader.construct_document(self._root)
         self._value: Any = {} if value is None else value
 
-    def filled(self, environ: Mapping[str, str]) -> tuple[Any, list[ConfigProblem]]:
-        """Return the values with the environment's where `${NAME}` stands, and the names that it does not have."""
+    def filled(self, environ: Mapping[str, str], *, unset: str | None = None) -> tuple[Any, list[ConfigProblem]]:
+        """
+        Return the values with the environment's where `${NAME}` stands, and the names that it does not have.
+
+        Where it does not have one, and *unset* is given, that stands there and is no problem.
+        """
         missing: list[tuple[Path, str]] = []
-        value = _fill(self._value, environ, (), missing)
+        value = _fill(self._value, environ, (), missing, unset or "")
+        if unset is not None:
+            return value, []
         return value, [
             self.located(path, f"the environment has no {name}; set it, or write the value here")
             for path, name in missing
@@ -82,12 +88,12 @@ def not_yaml(error: Exception) -> ConfigProblem:
     return ConfigProblem("", mark.line + 1 if mark else None, mark.column + 1 if mark else None, message)
 
 
-def _fill(value: Any, environ: Mapping[str, str], path: Path, missing: list[tuple[Path, str]]) -> Any:
+def _fill(value: Any, environ: Mapping[str, str], path: Path, missing: list[tuple[Path, str]], unset: str) -> Any:
     """Put the environment's values where `${NAME}` stands; note the names it does not have."""
     if isinstance(value, dict):
-        return {key: _fill(item, environ, (*path, key), missing) for key, item in value.items()}
+        return {key: _fill(item, environ, (*path, key), missing, unset) for key, item in value.items()}
     if isinstance(value, list):
-        return [_fill(item, environ, (*path, index), missing) for index, item in enumerate(value)]
+        return [_fill(item, environ, (*path, index), missing, unset) for index, item in enumerate(value)]
     if not isinstance(value, str):
         return value
 
@@ -95,7 +101,7 @@ def _fill(value: Any, environ: Mapping[str, str], path: Path, missing: list[tupl
         name = match[1]
         if name not in environ:
             missing.append((path, name))
-        return environ.get(name, "")
+        return environ.get(name, unset)
 
     return REFERENCE.sub(replaced, value)
 

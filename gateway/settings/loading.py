@@ -33,13 +33,15 @@ class Settings(FileSettings):
         return self.database_url or f"sqlite:///{self.state_dir / 'maskgate.db'}"
 
 
-def load_settings(*, config: Path | None, environ: Mapping[str, str]) -> Settings:
+def load_settings(*, config: Path | None, environ: Mapping[str, str], unset: str | None = None) -> Settings:
     """
     Read the configuration file, if there is one, and the environment.
 
     Args:
         config: the file named on the command line; else `MASKGATE_CONFIG` names it.
         environ: the process's environment.
+        unset: what stands in the file where it names a variable that the environment does not have; None: that is a
+            problem.
 
     Raises:
         SettingsError: listing every problem with its line.
@@ -51,19 +53,30 @@ def load_settings(*, config: Path | None, environ: Mapping[str, str]) -> Setting
         text = named.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError([ConfigProblem("", None, None, f"cannot be read: {error}")], source=str(named)) from error
-    return settings_from_yaml(text, environ=environ, source=str(named))
+    return settings_from_yaml(text, environ=environ, source=str(named), unset=unset)
 
 
-def settings_from_yaml(text: str, *, environ: Mapping[str, str], source: str = "configuration") -> Settings:
+def database_settings(environ: Mapping[str, str]) -> Settings:
     """
-    Read a configuration from YAML text.
+    Return where the database is, and defaults for the rest: that is said by the environment alone.
+
+    For commands that need nothing else, on a machine that has none of the providers' keys.
+    """
+    return Settings(**_storage(environ))
+
+
+def settings_from_yaml(
+    text: str, *, environ: Mapping[str, str], source: str = "configuration", unset: str | None = None
+) -> Settings:
+    """
+    Read a configuration from YAML text; see `load_settings`.
 
     Raises:
         SettingsError: listing every problem with its line.
     """
     try:
         document = Document(text)
-        filled, problems = document.filled(environ)
+        filled, problems = document.filled(environ, unset=unset)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SettingsError([not_yaml(error)], source=source) from error
     try:
@@ -87,10 +100,17 @@ def _with_environment(file: FileSettings, environ: Mapping[str, str]) -> Setting
         public_url=_public_url(file, environ),
         admin=_admin(file, environ),
         environ=dict(environ) if file.deployments is None else {},
-        state_dir=Path(environ.get("MASKGATE_STATE_DIR") or ".maskgate"),
-        database_url=environ.get("MASKGATE_DATABASE_URL", ""),
         redis_url=environ.get("MASKGATE_REDIS_URL", ""),
+        **_storage(environ),
     )
+
+
+def _storage(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return where the ledger is kept."""
+    return {
+        "state_dir": Path(environ.get("MASKGATE_STATE_DIR") or ".maskgate"),
+        "database_url": environ.get("MASKGATE_DATABASE_URL", ""),
+    }
 
 
 def _public_url(file: FileSettings, environ: Mapping[str, str]) -> str:

@@ -141,3 +141,19 @@ def test_the_database_is_the_one_that_serve_would_use(tmp_path: Path) -> None:
     environ = {"MASKGATE_STATE_DIR": str(tmp_path / "new"), "MASKGATE_CONFIG": None, "MASKGATE_DATABASE_URL": None}
     made = CliRunner().invoke(app, ["keys", "create", "--tenant", "acme", "--json"], env=environ)
     assert stored(f"sqlite:///{tmp_path}/new/maskgate.db", json.loads(made.stdout)["key"]) is not None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["keys", "list"], ["budgets", "list"], ["db", "current"], ["ledger", "verify"]],
+    ids=" ".join,
+)
+def test_no_provider_key_is_needed(tmp_path: Path, arguments: list[str]) -> None:
+    """A configuration that names variables which this machine does not have keeps nobody from the database."""
+    configuration = tmp_path / "maskgate.yaml"
+    configuration.write_text("deployments: [{name: eu, credential: '${RUNFLOW_API_KEY}'}]", encoding="utf-8")
+    environ = {"MASKGATE_DATABASE_URL": f"sqlite:///{tmp_path}/ledger.db", "MASKGATE_CONFIG": str(configuration)}
+    CliRunner().invoke(app, ["keys", "create", "--tenant", "acme"], env=environ)
+    for options in ([], ["--config", str(configuration)]):
+        asked = CliRunner().invoke(app, [*arguments, *options, "--json"], env={**environ, "RUNFLOW_API_KEY": None})
+        assert 0 == asked.exit_code, asked.output
