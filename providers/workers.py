@@ -66,7 +66,10 @@ class ThreadWorkers:
             self._end()
             raise
         job.add_done_callback(self._end)
-        return await asyncio.wrap_future(job)
+        try:
+            return await asyncio.wrap_future(job)
+        finally:
+            del job  # its exception's traceback leads here, and would keep all that the work held in a circle
 
     def close(self) -> None:
         """Wait for the jobs that have a thread, cancel those that wait, and end the threads."""

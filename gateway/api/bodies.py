@@ -33,14 +33,21 @@ async def read_chunks(request: Request, *, most: int, remedy: str) -> tuple[list
         async for chunk in request.stream():
             size += len(chunk)
             if size > most:
-                raise _too_large(most, remedy)
+                break
             chunks.append(chunk)
     except ClientDisconnect:
-        refused = request.scope.get(REFUSED)
-        if isinstance(refused, GatewayError):
-            raise refused from None
-        raise MalformedBody("the body ended early") from None
+        chunks.clear()  # a problem's traceback may live until garbage is collected
+        raise _gone(request) from None
+    if size > most:
+        chunks.clear()
+        raise _too_large(most, remedy)
     return chunks, size
+
+
+def _gone(request: Request) -> GatewayError:
+    """Return why no more of a body comes."""
+    refused = request.scope.get(REFUSED)
+    return refused if isinstance(refused, GatewayError) else MalformedBody("the body ended early")
 
 
 def _too_large(most: int, remedy: str) -> RequestTooLarge:

@@ -25,6 +25,7 @@ PLACEHOLDER = "(taken out)"
 Raw = bytes | mmap.mmap
 """A body as it came: in one piece, or put together where no memory had to be cleared for it."""
 
+#: Looked for where no more than may be beside the picture stands before it.
 _START = re.compile(rb'"(data|url)"[ \t\r\n]*:[ \t\r\n]*"')
 
 #: How a data: URI begins, up to its data.
@@ -41,6 +42,9 @@ _ESCAPES = (
     *((b"\\u003d", b"="), (b"\\u003D", b"=")),
 )
 _LONGEST_ESCAPE = 6
+
+#: How long a text may be whose other escapes are undone all the same.
+_MOST_ESCAPED_BYTES = 2**22
 
 #: Between two pieces: long enough for a waiting thread to wake up and take over. Without it, it would wait for Python
 #: to make us give way, which is five milliseconds each time.
@@ -70,8 +74,8 @@ def cut_picture(raw: Raw) -> CutBody | None:
     Returns:
         None where there is no such text, or it is no picture by any reading.
     """
-    for found in islice(_START.finditer(raw), _MOST_LOOKS):
-        start, end = found.end(), raw.find(b'"', found.end())
+    for found in islice(_START.finditer(raw, 0, LARGE_BYTES), _MOST_LOOKS):
+        start, end = found.end(), _next_quote(raw, found.end())
         uri = _DATA_URI.match(raw, start, end)
         if end - start >= LARGE_BYTES // 2 and (uri or found[1] == b"data"):
             break
@@ -89,8 +93,21 @@ def cut_picture(raw: Raw) -> CutBody | None:
         return _as_text(raw, rest, start, end)
 
 
+def _next_quote(raw: Raw, start: int) -> int:
+    """Return where the next quote is, looked for piece by piece; -1 where there is none."""
+    while start < len(raw):
+        found = raw[start : start + PIECE_BYTES].find(b'"')
+        if found >= 0:
+            return start + found
+        start += PIECE_BYTES
+        time.sleep(_PAUSE_SECONDS)
+    return -1
+
+
 def _as_text(raw: Raw, rest: bytes, start: int, end: int) -> CutBody | None:
-    """Return the string that a text with odd escapes stands for."""
+    """Return the string that a text with odd escapes stands for; undoing them is slow, and stops everybody else."""
+    if end - start > _MOST_ESCAPED_BYTES:
+        return CutBody(rest, None, fault="has escapes that no base64 needs; write its letters as they are")
     try:
         return CutBody(rest, None, text=str(json.loads(raw[start - 1 : end + 1])))
     except ValueError:

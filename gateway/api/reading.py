@@ -7,6 +7,7 @@ import codecs
 import json
 import mmap
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -65,21 +66,28 @@ async def read_request(
         GatewayError: it is too large, malformed, or has a field that is missing, unknown or out of range.
     """
     media_type, boundary = _content_type(request.headers.get("content-type", ""))
+    multipart = media_type == "multipart/form-data" and boundary
+    if not multipart and media_type != "application/json":
+        raise UnsupportedContentType(
+            "send application/json, or multipart/form-data with the file part `image` and the JSON part `request`",
+            field="Content-Type",
+        )
     most = max_picture_bytes * 10 // 7 + 2 * JSON_BYTES
     raw = await _read(request, most, max_picture_bytes)
-    if named := codings(request.headers.get("content-encoding", "")):
-        raw = await workers.run(lambda: _inflated(raw[:], named, most), pixels=len(raw) * 4)
-    if media_type == "application/json":
-        return await _from_json(raw, workers)
-    if media_type == "multipart/form-data" and boundary:
-        parts = await workers.run(lambda: _parts(raw, boundary), pixels=len(raw))
-        body = await _parsed(parts["request"], workers) if "request" in parts else _missing("request")
-        part = parts.get("image")
-        return body, _source(body, part)
-    raise UnsupportedContentType(
-        "send application/json, or multipart/form-data with the file part `image` and the JSON part `request`",
-        field="Content-Type",
-    )
+    try:
+        if named := codings(request.headers.get("content-encoding", "")):
+            raw = await workers.run(lambda: _inflated(raw[:], named, most), pixels=len(raw) * 4)
+        return await (_from_multipart(raw, boundary, workers) if multipart else _from_json(raw, workers))
+    finally:
+        if isinstance(raw, mmap.mmap):  # at once: a problem's traceback may hold it until garbage is collected
+            with suppress(BufferError):  # a thread looks through it still, whose caller has gone
+                raw.close()
+
+
+async def _from_multipart(raw: Raw, boundary: str, workers: Workers) -> tuple[SegmentationBody, PictureSource]:
+    parts = await workers.run(lambda: _parts(raw, boundary), pixels=len(raw))
+    body = await _parsed(parts["request"], workers) if "request" in parts else _missing("request")
+    return body, _source(body, parts.get("image"))
 
 
 def _inflated(raw: bytes, named: Sequence[str], most: int) -> bytes:

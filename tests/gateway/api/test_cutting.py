@@ -90,6 +90,9 @@ def test_other_escapes_are_read_by_the_parser_of_json() -> None:
     cut = cut_picture(body().replace(b"A", b"\\u0041", 1))
     assert cut is not None
     assert (None, None, True) == (cut.picture, cut.fault, cut.text == TEXT)
+    cut = cut_picture(body("x" * 2**22).replace(b"x", b"\\u0041", 1))
+    assert cut is not None
+    assert "has escapes that no base64 needs; write its letters as they are" == cut.fault
 
 
 @pytest.mark.parametrize("raw", [body("short"), body(TEXT + '"'), body()[:-30], TEXT.encode() * 2])
