@@ -23,7 +23,7 @@ from fastapi import FastAPI
 
 from gateway.accounting import Ledger
 from gateway.accounting.alerts import Alerts
-from gateway.accounting.webhooks import Webhook, signing_keys
+from gateway.accounting.webhooks import Message, Webhook, signing_keys
 from gateway.admission import Gate
 from gateway.api.application import build_api
 from gateway.api.callbacks import READ_AT_ONCE, callback_url
@@ -420,9 +420,20 @@ def _alerts(settings: Settings, lasting: Lasting, upstream: HttpUpstream, ground
     """Return who tells of budgets."""
     budgets, webhook = settings.budgets, None
     if budgets.webhook_url:
-        keys, wall = signing_keys([budgets.webhook_secret]), ground.wall
+
+        def attempted(message: Message, reason: str | None) -> None:
+            ground.metrics.webhook(taken=reason is None)
+            if reason is not None:
+                ground.log.warning("budget_webhook_failed", webhook_id=message.id, reason=reason)
+
         webhook = Webhook(
-            budgets.webhook_url, keys, upstream=upstream, clock=ground.clock, wall=wall, sleep=asyncio.sleep
+            budgets.webhook_url,
+            signing_keys([budgets.webhook_secret]),
+            upstream=upstream,
+            clock=ground.clock,
+            wall=ground.wall,
+            sleep=asyncio.sleep,
+            attempted=attempted,
         )
     alerts = Alerts(
         lasting.ledger.database,

@@ -110,6 +110,7 @@ class Webhook:
         clock: Clock,
         wall: Callable[[], float],
         sleep: Sleep,
+        attempted: Callable[[Message, str | None], None] = lambda _message, _reason: None,
     ) -> None:
         """
         Name a receiver.
@@ -121,7 +122,9 @@ class Webhook:
             clock: monotonic seconds.
             wall: seconds since 1970, UTC: what attempts are dated with.
             sleep: waits between attempts.
+            attempted: told of every attempt why it failed; None where the receiver has taken the message.
         """
+        self._attempted = attempted
         self._url = url
         self._keys = tuple(keys)
         self._upstream = upstream
@@ -142,15 +145,16 @@ class Webhook:
             if not await before(pause):
                 return Delivery.LEFT
             await self._sleep(pause)
-            status = await self._attempt(message)
-            if status is not None and 200 <= status < 300:
+            status, reason = await self._attempt(message)
+            self._attempted(message, reason)
+            if reason is None:
                 return Delivery.TAKEN
             if status == _GONE:
                 return Delivery.GONE
         return Delivery.GIVEN_UP
 
-    async def _attempt(self, message: Message) -> int | None:
-        """Send it once and return the status of the answer; None where no answer came."""
+    async def _attempt(self, message: Message) -> tuple[int | None, str | None]:
+        """Send it once; return the status of the answer, None where none came, and why that is a failure, if it is."""
         async with self._places:
             try:
                 reply = await self._upstream.send(
@@ -162,5 +166,7 @@ class Webhook:
                     max_bytes=_MOST_ANSWER_BYTES,
                 )
             except ProviderError as error:
-                return error.status  # of an answer whose body was not worth reading
-            return reply.status
+                status, reason = error.status, error.message  # perhaps of an answer whose body was not worth reading
+            else:
+                status, reason = reply.status, f"its receiver answered {reply.status}"
+        return status, None if status is not None and 200 <= status < 300 else reason

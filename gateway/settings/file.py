@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -93,8 +95,23 @@ class FileSettings(Section):
         for name, tenant in self.tenants.items():
             for place, message in unlimited_burst(self.tenant_rules[name][1], tenant):
                 yield ("tenants", name, *place), message
-        for place, message in self.budgets.contradictions():
+        for place, message in (*self.budgets.contradictions(), *self._unreachable_webhook()):
             yield ("budgets", *place), message
+
+    def _unreachable_webhook(self) -> Iterator[Contradiction]:
+        """Find a webhook at a private address, which nothing is sent to. Where a name leads is seen when it is used."""
+        parts = urlsplit(self.budgets.webhook_url)
+        try:
+            address = ip_address("127.0.0.1" if parts.hostname == "localhost" else parts.hostname or "")
+        except ValueError:
+            return
+        host = f"[{address}]" if address.version == 6 else str(address)
+        written = f"{host}:{parts.port or {'http': 80}.get(parts.scheme, 443)}"
+        if not address.is_global and written not in self.fetch.webhooks:
+            yield (
+                ("webhook_url",),
+                f"{written} is a private address; write it under fetch.allow_webhooks, or name a public one",
+            )
 
     def _unknown_priced(self) -> Iterator[Contradiction]:
         """Find fixed prices for deployments that the file does not list: what the environment makes comes and goes."""

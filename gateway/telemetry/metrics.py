@@ -87,6 +87,12 @@ class Metrics:
             ["scope", "period"],
             registry=self._registry,
         )
+        self._webhooks = Counter(
+            "maskgate_webhook_attempts",
+            "Attempts to tell the budgets' webhook, taken by its receiver or failed",
+            ["result"],
+            registry=self._registry,
+        )
         self._denied = Counter(
             "maskgate_upstream_denied",
             "Calls refused for our account's sake (key, permission, credit): somebody has to act",
@@ -223,6 +229,10 @@ class Metrics:
     def drift_alarm(self, deployment: str, *, on: bool) -> None:
         """Say whether a deployment's provider reports other prices than it publishes."""
         self._drift_alarm.labels(deployment).set(on)
+
+    def webhook(self, *, taken: bool) -> None:
+        """Count an attempt to tell the budgets' webhook."""
+        self._webhooks.labels("taken" if taken else "failed").inc()
 
     def budget(self, scope: str, period: str) -> None:
         """Count a budget that was passed, or that refused."""

@@ -165,6 +165,26 @@ async def test_a_delivery_that_another_has_taken_over_is_left_to_it(upstream: Ht
     assert [] == receiver.received
 
 
+async def test_each_attempt_is_told_with_why_it_failed(upstream: HttpUpstream) -> None:
+    """An answer that is no success, a receiver that is gone, and a success, each once."""
+    receiver, told = Receiver([503, 200]), list[str | None]()
+    for url in ("", "http://127.0.0.1:9/told"):
+        async with receiver.open():
+            webhook = Webhook(
+                url or receiver.url,
+                signing_keys([SECRET]),
+                upstream=upstream,
+                clock=time.monotonic,
+                wall=time.time,
+                sleep=Waits(),
+                attempted=lambda _message, reason: told.append(reason),
+            )
+            await webhook.deliver(MESSAGE, before=Waits().ours)
+    assert ["its receiver answered 503", None] == told[:2]
+    assert len(PAUSES) == len(told[2:])
+    assert None not in told[2:]
+
+
 @pytest.mark.parametrize(
     ("secret", "told"),
     [

@@ -262,6 +262,14 @@ FAULTS: list[tuple[str, int, int, str, str]] = [
     ("admin: {port: 0}", 1, 15, "admin.port", "greater than or equal to 1"),
     ("quotes: {ttl_seconds: 0}", 1, 23, "quotes.ttl_seconds", "greater than or equal to 1"),
     ("idempotency: {ttl_seconds: 5}", 1, 28, "idempotency.ttl_seconds", "greater than or equal to 60"),
+    *(
+        (f"budgets: {{webhook_url: '{url}', webhook_secret: {SECRET}}}", 1, 24, "budgets.webhook_url", words)
+        for url, words in (
+            ("http://127.0.0.1:9/told", "127.0.0.1:9 is a private address; write it under fetch.allow_webhooks"),
+            ("http://localhost/told", "127.0.0.1:80 is a private address"),
+            ("https://[fd00::7]/told", "[fd00::7]:443 is a private address"),
+        )
+    ),
     ("budgets: {webhook_url: ftp://a}", 1, 24, "budgets.webhook_url", "write it as https://host/path"),
     ("budgets: {webhook_url: https://a.example/x}", 1, 10, "budgets.webhook_secret", "missing beside webhook_url"),
     (f"budgets: {{webhook_secret: {SECRET}}}", 1, 10, "budgets.webhook_url", "missing beside webhook_secret"),
