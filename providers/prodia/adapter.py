@@ -36,6 +36,7 @@ from providers.prodia.multipart import MOST_PARTS
 from providers.prodia.reading import read_masks
 from providers.prodia.translate import to_error, to_job, to_job_error, to_segmentation
 from providers.prodia.wire import Answer, job_body, read_answer
+from providers.warning_header import warnings_in
 
 #: Largest answer that is read.
 _MOST_ANSWER_BYTES = 64 * 1024 * 1024
@@ -152,6 +153,8 @@ class Prodia:
         if job is not None and not job.finished:
             raise to_job_error(job, status=reply.status, hide=account.hide)
         segmentation = await self._segmentation(answer, question, account, deadline)
+        if warnings := warnings_in(reply.headers, hide=account.hide):
+            segmentation = Segmentation(segmentation.instances, (*segmentation.warnings, *warnings))
         if job is None:
             return segmentation, Usage()
         return segmentation, Usage(seconds=job.seconds, reported=job.price, upstream_ref=job.id)

@@ -289,10 +289,10 @@ class Runflow:
         segmentation = await collect(
             final(output) if one_mask else output, question, reading, means=self._means, deadline=api.deadline
         )
+        said = [*segmentation.warnings, *run.warnings]
         if run.status is RunStatus.PARTLY_SUCCEEDED:
-            warning = "The provider calls its run partly succeeded; there may be more to find."
-            return Segmentation(segmentation.instances, (*segmentation.warnings, warning))
-        return segmentation
+            said.append("The provider calls its run partly succeeded; there may be more to find.")
+        return Segmentation(segmentation.instances, tuple(said))
 
 
 def _out_of_sight(error: ProviderError, run_id: str) -> ProviderError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 from urllib.parse import urlencode
@@ -28,6 +28,7 @@ from providers.runflow.wire import (
     segment_of_path,
     upload_body,
 )
+from providers.warning_header import warnings_in
 
 T = TypeVar("T")
 
@@ -83,8 +84,7 @@ class RunflowApi:
         else:
             content = flat_body(run_input, prompts_as_text=account.prompts_as_text)
         headers = {**account.json_headers, "idempotency-key": attempt_id}
-        reply = await self._send("POST", account.create_url, content=content, headers=headers)
-        return await self._read(read_run, reply)
+        return await self._run(await self._send("POST", account.create_url, content=content, headers=headers))
 
     async def find_runs(self, client_ref: str) -> list[Run]:
         """
@@ -100,9 +100,7 @@ class RunflowApi:
     async def get_run(self, run_id: str, *, sign: bool = False) -> Run:
         """Read a run; *sign* asks for addresses that are signed anew."""
         query = "?add_signature=true" if sign else ""
-        return await self._read(
-            read_run, await self._send("GET", f"{self.account.base}/runs/{_path_of(run_id)}{query}")
-        )
+        return await self._run(await self._send("GET", f"{self.account.base}/runs/{_path_of(run_id)}{query}"))
 
     async def verify_key(self) -> None:
         """
@@ -113,6 +111,12 @@ class RunflowApi:
         successful runs is debited (concepts/pricing). It was not tried against the service itself.
         """
         await self._send("GET", f"{self.account.base}/auth/me")
+
+    async def _run(self, reply: Reply) -> Run:
+        """Read a run, and what the answer warns of."""
+        run = await self._read(read_run, reply)
+        warnings = warnings_in(reply.headers, hide=self.account.hide)
+        return replace(run, warnings=warnings) if warnings else run
 
     async def _send(
         self, method: str, url: str, *, content: bytes | None = None, headers: Mapping[str, str] | None = None

@@ -132,6 +132,8 @@ class Run:
     failure: Failure | None
     client_ref: str | None = None
     """What its creator called it; None where the record does not say."""
+    warnings: tuple[str, ...] = ()
+    """What the answer that told of it warned of."""
 
 
 @dataclass(frozen=True, slots=True)
