@@ -46,9 +46,9 @@ from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.telling import Telling
 from gateway.uses import Uses
-from providers.contract import Clock, Deadline, Decoders, Means, Provider, Workers
+from providers.contract import Clock, Deadline, Decoders, Fetcher, Means, Provider, Workers
 from providers.decoders import DecoderProcesses, usable_cores
-from providers.fetch import GuardedFetcher
+from providers.fetch import GuardedFetcher, StandIns
 from providers.guard import guarded_socket_factory, parse_allowed
 from providers.registry import build_providers
 from providers.sandbox import Sandbox, gateway_config
@@ -134,9 +134,10 @@ def create_app(
     )
 
 
-async def open_sandbox(*, host: str = "127.0.0.1", port: int = 0) -> Sandbox:
-    """Start the fake upstreams on sockets of their own."""
-    return await Sandbox.start(host=host, port=port, workers=ThreadWorkers(threads=2, queue=4096))
+async def open_sandbox(*, host: str = "127.0.0.1", port: int = 0, strict: bool = False) -> Sandbox:
+    """Start the fake upstreams on sockets of their own; *strict* ones refuse fields that no document names."""
+    workers = ThreadWorkers(threads=2, queue=4096)
+    return await Sandbox.start(host=host, port=port, workers=workers, strict=strict)
 
 
 def sandbox_config(host: str, port: int) -> str:
@@ -197,7 +198,7 @@ async def clear_up(settings: Settings, count: Count) -> int:
 class _Supplies:
     """What calls go out with."""
 
-    fetcher: GuardedFetcher
+    fetcher: Fetcher
     """For addresses that callers name; providers have one of their own."""
     guarded: HttpUpstream
     """For addresses that the operator names: where they lead may change under their names."""
@@ -400,8 +401,9 @@ def _supplies(
     upstream = HttpUpstream(clock, tls=tls)
     stack.push_async_callback(upstream.close)
     wishes = settings.fetch
-    fetcher = GuardedFetcher(clock, allow=wishes.pictures, max_redirects=wishes.max_redirects, tls=tls)
-    stack.push_async_callback(fetcher.close)
+    guard = GuardedFetcher(clock, allow=wishes.pictures, max_redirects=wishes.max_redirects, tls=tls)
+    stack.push_async_callback(guard.close)
+    fetcher = StandIns(guard, wishes.instead) if wishes.instead else guard
     masks = GuardedFetcher(clock, allow=wishes.masks, max_redirects=wishes.max_redirects, tls=tls)
     stack.push_async_callback(masks.close)
     sockets = guarded_socket_factory(parse_allowed(wishes.webhooks))

@@ -15,14 +15,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from providers.address import Address
-from providers.contract import Clock, Deadline, Fetched, FetchFailed, FetchForbidden, FetchTooLarge
+from providers.contract import Clock, Deadline, Fetched, Fetcher, FetchFailed, FetchForbidden, FetchTooLarge
 from providers.guard import (
     AddressForbidden,
     check_url,
@@ -172,6 +172,24 @@ class GuardedFetcher:
                 limit.reschedule(loop.time() + self._pace.patience_seconds(received, self._clock() - started))
 
             return await answer.read(max_bytes, heard=heard)
+
+
+class StandIns:
+    """Fetches some addresses from others that stand for them: a sandbox's pictures. Implements `contract.Fetcher`."""
+
+    def __init__(self, fetcher: Fetcher, instead: Mapping[str, str]) -> None:
+        """Have *fetcher* fetch, and check; *instead* holds the address that stands for another, by that one."""
+        self._fetcher = fetcher
+        self._instead = dict(instead)
+
+    async def fetch(self, url: str, *, deadline: Deadline, max_bytes: int) -> Fetched:
+        """
+        Return the file behind *url*, or behind the address that stands for it.
+
+        Raises:
+            FetchError: as the other fetcher has it.
+        """
+        return await self._fetcher.fetch(self._instead.get(url, url), deadline=deadline, max_bytes=max_bytes)
 
 
 class _OwnThreads(AbstractResolver):

@@ -21,7 +21,7 @@ NOT_A_SANDBOX = (
 LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/-]{0,62}$")]
 
 
-def _is_on_loopback(endpoint: str) -> bool:
+def is_on_loopback(endpoint: str) -> bool:
     """Whether an endpoint is an address of this machine's; a name could lead elsewhere, but for `localhost`."""
     try:
         host = urlsplit(endpoint).hostname or ""
@@ -76,7 +76,7 @@ class DeploymentSettings(Section):
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Find what cannot hold together."""
-        if self.sandbox and not _is_on_loopback(self.endpoint):
+        if self.sandbox and not is_on_loopback(self.endpoint):
             yield ("sandbox",), NOT_A_SANDBOX
         if self.price is not None:
             for place, message in contradictions_of((self.price,)):

@@ -97,6 +97,20 @@ class FileSettings(Section):
                 yield ("tenants", name, *place), message
         for place, message in (*self.budgets.contradictions(), *self._unreachable_webhook()):
             yield ("budgets", *place), message
+        for place, message in self.fetch.contradictions():
+            yield ("fetch", *place), message
+        yield from self._stand_ins_beside_services()
+
+    def _stand_ins_beside_services(self) -> Iterator[Contradiction]:
+        """Find stand-ins for other people's pictures beside deployments that are no sandbox's."""
+        if not self.fetch.instead:
+            return
+        if self.deployments is None:
+            yield ("fetch", "instead"), "is for sandboxes: list the sandbox's deployments, or leave it out"
+        for deployment in self.deployments or ():
+            if deployment.endpoint and not deployment.sandbox:
+                message = f"is for sandboxes: deployment {deployment.name!r} is not marked so; leave it out"
+                yield ("fetch", "instead"), message
 
     def _unreachable_webhook(self) -> Iterator[Contradiction]:
         """Find a webhook at a private address, which nothing is sent to. Where a name leads is seen when it is used."""

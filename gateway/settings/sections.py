@@ -11,11 +11,13 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from gateway.settings.deployments import is_on_loopback
 from gateway.settings.prices import Contradiction
 from gateway.settings.rates import RateSettings
 from gateway.settings.section import Section
 
 PORT = re.compile(r"[0-9]{1,5}")
+STAND_IN = re.compile(r"http://([0-9A-Fa-f.:\[\]]{1,64})(?:/[\x21-\x7e]{0,2048})?")
 WEBHOOK_URL = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,255}(/[\x21-\x7e]{0,1024})?")
 WEBHOOK_SECRET = "whsec_"  # noqa: S105 - what secrets begin with
 
@@ -38,6 +40,8 @@ class FetchSettings(Section):
     seconds: Annotated[float, Field(gt=0, le=300)] = 10.0
     max_redirects: Annotated[int, Field(ge=0, le=50)] = 10
     """How many are followed, each checked like a first address."""
+    instead: dict[str, str] = Field(default_factory=dict)
+    """For a sandbox: addresses that are not fetched from, and the ones on this machine that stand for them."""
 
     @field_validator("allow", "allow_pictures", "allow_masks", "allow_webhooks")
     @classmethod
@@ -62,6 +66,14 @@ class FetchSettings(Section):
     def webhooks(self) -> tuple[str, ...]:
         """The private addresses that the operator's webhook may lead to."""
         return (*self.allow, *self.allow_webhooks)
+
+    def contradictions(self) -> Iterator[Contradiction]:
+        """Find stand-ins that are not on this machine, or that nothing may be fetched from."""
+        for address, there in self.instead.items():
+            found = STAND_IN.fullmatch(there)
+            if found is None or found[1] not in self.pictures or not is_on_loopback(there):
+                message = f"{there!r} is no loopback address that pictures may come from: write one, and allow it here"
+                yield ("instead", address), message
 
 
 def _is_address(entry: str) -> bool:

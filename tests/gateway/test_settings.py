@@ -190,7 +190,32 @@ def test_what_is_not_yaml_is_refused_at_its_place(text: str, line: int | None, c
     assert words in problem.message
 
 
+STAND_IN = "{{allow: ['127.0.0.1:9100', '10.0.0.7:80'], instead: {{'https://a.example/p.png': '{}'}}}}"
+SANDBOX_FETCH = "fetch: " + STAND_IN.format("http://127.0.0.1:9100/p.png")
+NEAR = "deployments: [{name: a, provider: p, model: m, endpoint: 'http://127.0.0.1:9101', sandbox: true}]\n"
+FAR = "deployments: [{name: a, provider: p, model: m, endpoint: 'http://127.0.0.1:9101'}]\n"
+
 FAULTS: list[tuple[str, int, int, str, str]] = [
+    (SANDBOX_FETCH, 1, 60, "fetch.instead", "is for sandboxes: list the sandbox's deployments"),
+    (FAR + SANDBOX_FETCH, 2, 60, "fetch.instead", "is for sandboxes: deployment 'a' is not marked so"),
+    *(
+        (
+            NEAR + "fetch: " + STAND_IN.format(there),
+            2,
+            88,
+            "fetch.instead.https://a.example/p.png",
+            "is no loopback address that pictures may come from",
+        )
+        for there in (
+            "http://10.0.0.7:80/p.png",
+            "http://127.0.0.1:9101/p.png",
+            "https://127.0.0.1:9100/p.png",
+            "http://localhost:9100/p.png",
+            "http://127.0.0.1:9100@a.example/p.png",
+            "file:///etc/passwd",
+            "",
+        )
+    ),
     ("limts: {}", 1, 8, "limts", "unknown field; is it misspelt?"),
     ("fetch:\n  alow: []", 2, 9, "fetch.alow", "unknown field"),
     ("redis_url: redis://h", 1, 12, "redis_url", "unknown field"),
