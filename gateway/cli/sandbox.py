@@ -19,6 +19,9 @@ def sandbox(
         str, typer.Option(help="Listen here. With --print-config: where the gateway finds it.")
     ] = "127.0.0.1",
     *,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse fields that the providers' documents do not name.")
+    ] = False,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the gateway's configuration for it, and end.")
     ] = False,
@@ -30,12 +33,12 @@ def sandbox(
         typer.echo(sandbox_config(host, port), nl=False)
         return
     try:
-        asyncio.run(_run(host, port))
+        asyncio.run(_run(host, port, strict=strict))
     except OSError as error:
         raise CommandFailed(f"the sandbox did not start: {error}", exit_code=NO_GATEWAY) from error
 
 
-async def _run(host: str, port: int) -> None:
+async def _run(host: str, port: int, *, strict: bool) -> None:
     """Run it until a signal."""
     from gateway.app import open_sandbox
 
@@ -43,7 +46,7 @@ async def _run(host: str, port: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    sandbox = await open_sandbox(host=host, port=port)
+    sandbox = await open_sandbox(host=host, port=port, strict=strict)
     try:
         typer.echo(f"Sandbox on {sandbox.control_url}", err=True)
         for name, base_url in sandbox.upstreams.items():

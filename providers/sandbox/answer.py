@@ -9,6 +9,22 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+_INVENTED = "the sandbox does not know this picture: its masks are invented, whatever the prompt says"
+
+
+def mask_headers(by: str) -> dict[str, str]:
+    """
+    Return the headers that say where masks come from; *by* is `Found.by`, and empty where none were looked for.
+
+    What is invented is said in HTTP's own words, too, so that a client need not know of the sandbox to pass it on.
+
+    Source: RFC 7234, section 5.5 (`Warning: warn-code SP warn-agent SP warn-text`, 199 for a miscellaneous warning);
+    RFC 9111 has dropped the field, and forbids nobody to send it.
+    """
+    if by == "classic":
+        return {"X-Sandbox-Masks": by, "Warning": f'199 maskgate-sandbox "{_INVENTED}"'}
+    return {"X-Sandbox-Masks": by} if by else {}
+
 
 class Answer(web.Response):
     """An answer that knows which billed calls it shows the caller, so that the books can note them as answered."""

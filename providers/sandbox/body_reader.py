@@ -47,9 +47,9 @@ class Reader:
             self.wrong(name, str(error))
             return default
 
-    def finish(self) -> list[dict[str, str]]:
-        """Return all faults, unknown fields included."""
-        for name in self._value:
+    def finish(self, *, strict: bool = True) -> list[dict[str, str]]:
+        """Return all faults; where *strict*, unknown fields are among them."""
+        for name in self._value if strict else ():
             if name not in self._taken:
                 self.wrong(name, "unknown field")
         return self.errors

@@ -2,8 +2,8 @@
 Callbacks of the fake Runflow: one POST when a run has ended, to addresses on this machine only.
 
 Source: docs.runflow.io/models/meta/sam-3/image (body, events, `Runflow-Request-Id` always and `Runflow-Signature` where
-there is a secret, three attempts with 1 s and 2 s between them, on 5xx and network errors only), concepts/callbacks
-(run.partial_succeeded, the error envelope), api-reference (fields of a delivery record); read 2026-11-20.
+there is a secret), concepts/callbacks (run.partial_succeeded, the error envelope), api-reference (fields of a delivery
+record); read 2026-11-20. When they are tried again is a habit, since two documents differ.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import aiohttp
 
 from providers.sandbox.answer import write_json
 from providers.sandbox.callback_secrets import CallbackSecrets, signature
+from providers.sandbox.documented import WEBHOOK
 from providers.sandbox.faults import Fault, Kind, find
 from providers.sandbox.pictures import is_loopback
 from providers.sandbox.runflow import Runflow
@@ -54,11 +55,6 @@ class Attempt:
     response_time_ms: int
     error_message: str | None
 
-    @property
-    def final(self) -> bool:
-        """Whether there is no reason for another."""
-        return self.status_code is not None and self.status_code < 500
-
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -82,16 +78,30 @@ class Callbacks:
         secrets: CallbackSecrets,
         session: aiohttp.ClientSession,
         origin: Callable[[], str],
-        pauses: tuple[float, ...] = (1.0, 2.0),
+        *,
+        webhook: Callable[[], str],
     ) -> None:
-        """Post over *session*, outputs being under what *origin* returns; *pauses* are seconds between attempts."""
+        """
+        Post over *session*.
+
+        Args:
+            runflow: writes outputs, and says when a delivery is tried again.
+            secrets: sign.
+            session: makes the connections.
+            origin: returns where outputs are.
+            webhook: returns the address that stands for the one in Runflow's examples.
+        """
         self.secrets = secrets
-        self.most_attempts = 1 + len(pauses)
         self._runflow = runflow
         self._session = session
         self._origin = origin
-        self._pauses = pauses
+        self._webhook = webhook
         self._deliveries: Shelf[tuple[Delivery, ...]] = Shelf(most=20_000, most_bytes=64_000_000)
+
+    @property
+    def most_attempts(self) -> int:
+        """How often a callback is tried."""
+        return 1 + len(self._runflow.habits.callback_pauses)
 
     def of(self, run_id: str) -> tuple[Delivery, ...]:
         """Return what was delivered about a run, the oldest first."""
@@ -118,11 +128,12 @@ class Callbacks:
         signed = self.secrets.sign(body) if signing == "good" else None
         delivery = str(uuid.uuid4())
         attempts: list[Attempt] = []
-        for pause in (*self._pauses, None):
+        habits = self._runflow.habits
+        for pause in (*habits.callback_pauses, None):
             by = "nobody's secret" if signing == "wrong" else None
             attempt = await self._post(run, body, signature_text=signed[1] if signed else None, signed_by=by)
             attempts.append(attempt)
-            if attempt.final or pause is None:
+            if habits.callback_is_final(attempt.status_code) or pause is None:
                 break
             await asyncio.sleep(pause)
         secret_id = signed[0] if signed else None
@@ -134,6 +145,7 @@ class Callbacks:
     ) -> Attempt:
         """Make one attempt, with that signature or with one under that secret."""
         url = run.request.callback_url or ""
+        url = self._webhook() if url == WEBHOOK else url
         if not _is_near(url):
             _log.warning("no callback for run %s: the sandbox calls this machine only, not %r", run.id, url)
             return Attempt(400, None, 0, "the sandbox calls this machine only")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from providers.contract import Box, Mask, ObjectPrompt, Point
-from providers.sandbox.scenes import Rgb, Scene
+from providers.sandbox.scene import Rgb, Scene
 
 _MOST_MASKS = 256
 """The most segments of an unknown picture. Invented."""

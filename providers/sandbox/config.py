@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from providers.sandbox.documented import ADDRESSES
+
 CONTROL = "control"
 
 
@@ -41,6 +43,9 @@ Source: www.runflow.io/models/runflow/smart-segmentation ("$0.12 per successful 
 
 PRODIA_MICROUSD = 1100
 """Price of a completed segmentation job. Invented: Prodia publishes none; third parties report $0.0011 a call."""
+
+PRODIA_PICTURE_MICROUSD = 1000
+"""Price of a job that makes a picture from a text. Invented, as the one above."""
 
 _MARK = """
     sandbox: true                # nobody's money: whoever asks from this machine needs no key for it"""
@@ -85,6 +90,10 @@ fetch:
   allow_masks: ["{host}:{eu}", "{host}:{us}"]  # what providers may name
 """
 
+_INSTEAD = """\
+  instead:                       # the pictures of the providers' own examples, for which the sandbox has others
+"""
+
 
 def ports(port: int) -> tuple[int, ...]:
     """
@@ -106,7 +115,8 @@ def gateway_config(host: str, port: int) -> str:
     Return the gateway's YAML for a sandbox on *port* and the three ports after it; nothing is started.
 
     The allow-lists name exactly the sandbox's own addresses, since the gateway's fetch guard refuses loopback. On this
-    machine its deployments are marked as a sandbox's, so that they can be asked without a key.
+    machine its deployments are marked as a sandbox's, so that they can be asked without a key, and the pictures of the
+    providers' own examples are fetched from it, too.
 
     Raises:
         ValueError: *port* is 0 or too high, so there are no fixed ports to write down.
@@ -114,8 +124,10 @@ def gateway_config(host: str, port: int) -> str:
     if port == 0:
         raise ValueError("port 0 stands for any free port; name a fixed one, such as 9100, to print a configuration")
     control, eu, us, prodia = ports(port)
-    mark = _MARK if _is_loopback(host) else ""
-    return _TEMPLATE.format(host=host, control=control, eu=eu, us=us, prodia=prodia, mark=mark)
+    near = _is_loopback(host)
+    text = _TEMPLATE.format(host=host, control=control, eu=eu, us=us, prodia=prodia, mark=_MARK if near else "")
+    lines = [f'    "{url}": "http://{host}:{control}/scenes/{name}"\n' for url, name in ADDRESSES.items()]
+    return text + _INSTEAD + "".join(lines) if near else text
 
 
 def _is_loopback(host: str) -> bool:

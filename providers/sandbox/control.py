@@ -6,7 +6,7 @@ It is the sandbox's own and imitates nobody.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -15,13 +15,15 @@ from aiohttp import web
 
 from providers.sandbox.answer import Answer, json_answer
 from providers.sandbox.books import Books
+from providers.sandbox.documented import ADDRESSES
 from providers.sandbox.faults import describe, read_faults
+from providers.sandbox.inbox import Inbox
 from providers.sandbox.prodia import Prodia
 from providers.sandbox.prodia_habits import read_prodia_habits
 from providers.sandbox.region import Region
 from providers.sandbox.runflow import Runflow
 from providers.sandbox.runflow_habits import Variant, Writing, read_habits
-from providers.sandbox.scenes import Scene
+from providers.sandbox.scene import Scene
 from providers.sandbox.upstream import Upstream
 
 Call = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -58,15 +60,16 @@ class Control:
         upstreams: Mapping[str, Upstream],
         regions: Mapping[str, Region],
         prodias: Mapping[str, Prodia],
-        scenes: Sequence[Scene],
+        scenes: Mapping[str, Scene],
         books: Books,
     ) -> None:
         """Switch *upstreams*; tell about *scenes* and *books*."""
         self._upstreams = upstreams
         self._regions = regions
         self._prodias = prodias
-        self._scenes = {scene.name: scene for scene in scenes}
+        self._scenes = scenes
         self._books = books
+        self._inbox = Inbox()
 
     def app(self) -> web.Application:
         """Return the application."""
@@ -76,7 +79,7 @@ class Control:
                 web.get("/healthz", self._health),
                 web.get("/upstreams", self._list_upstreams),
                 web.get("/scenes", self._list_scenes),
-                web.get("/scenes/{name}.png", self._scene_png),
+                web.get("/scenes/{name}.{ending:png|jpg}", self._scene_file),
                 web.get("/books", self._read_books),
                 web.delete("/books", self._clear_books),
                 web.get("/faults", self._list_faults),
@@ -86,8 +89,12 @@ class Control:
                 web.put("/upstreams/{name}/variant", self._put_variant),
                 web.get("/upstreams/{name}/habits", self._read_habits),
                 web.put("/upstreams/{name}/habits", self._put_habits),
+                web.put("/upstreams/{name}/strict", self._put_strict),
                 web.get("/upstreams/{name}/requests", self._count_requests),
                 web.get("/upstreams/{name}/callback-secrets", self._list_secrets),
+                web.post("/webhook", self._inbox.take),
+                web.get("/webhook", self._inbox.show),
+                web.delete("/webhook", self._inbox.clear),
             ]
         )
         return app
@@ -115,13 +122,14 @@ class Control:
         origin = f"{request.scheme}://{request.host}"
         return json_answer({"scenes": [_scene_json(scene, origin) for scene in self._scenes.values()]})
 
-    async def _scene_png(self, request: web.Request) -> Answer:
-        """Serve a known picture."""
+    async def _scene_file(self, request: web.Request) -> Answer:
+        """Serve a known picture: its own file, or any as PNG."""
         scene = self._scenes.get(request.match_info["name"])
-        if scene is None:
-            names = ", ".join(self._scenes)
-            raise ControlError(404, f"no scene {request.match_info['name']!r}; there are {names}")
-        return Answer(scene.png, media_type="image/png")
+        jpeg = request.match_info["ending"] == "jpg"
+        if scene is None or (jpeg and scene.jpeg is None):
+            names = ", ".join(each.file_name for each in self._scenes.values())
+            raise ControlError(404, f"no scene {request.path.rpartition('/')[2]!r}; there are {names}")
+        return Answer(scene.file if jpeg else scene.png, media_type="image/jpeg" if jpeg else "image/png")
 
     async def _read_books(self, request: web.Request) -> Answer:
         """Return the billed calls, filtered by `upstream`, `client_ref` and `answered` where those are given."""
@@ -199,6 +207,15 @@ class Control:
             raise ControlError(422, str(error)) from error
         return json_answer(asdict(owner.habits))
 
+    async def _put_strict(self, request: web.Request) -> Answer:
+        """Switch whether one upstream refuses fields that its documents do not name."""
+        owner = self._owner(request)
+        value = await _json(request)
+        if not isinstance(value, dict) or set(value) != {"strict"} or not isinstance(value["strict"], bool):
+            raise ControlError(422, f'write {{"strict": true}} or {{"strict": false}}; got {value!r}')
+        owner.strict = value["strict"]
+        return json_answer({"strict": owner.strict})
+
     async def _count_requests(self, request: web.Request) -> Answer:
         """Return how many requests of each kind have come to one upstream, billed or not."""
         return json_answer({"requests": self._upstream(request).requests})
@@ -255,7 +272,8 @@ def _scene_json(scene: Scene, origin: str) -> dict[str, Any]:
     height, width = scene.size
     return {
         "name": scene.name,
-        "image_url": f"{origin}/scenes/{scene.name}.png",
+        "image_url": f"{origin}/scenes/{scene.file_name}",
+        "stands_for": [url for url, name in ADDRESSES.items() if name == scene.file_name],
         "width": width,
         "height": height,
         "objects": [

@@ -14,13 +14,16 @@ from collections.abc import Callable, Mapping
 import cv2
 import numpy as np
 import numpy.typing as npt
+from zlib_ng import zlib_ng
 
+from providers.contract import Mask
 from providers.sandbox.faults import MaskForm
+from providers.sandbox.scene import Rgb
 
 Grey = npt.NDArray[np.uint8]
 """`(height, width)`, 0 and 255."""
 
-_GREY, _PALETTE, _GREY_ALPHA = 0, 3, 4
+_GREY, _PALETTE, _GREY_ALPHA, _RGBA = 0, 3, 4, 6
 _TOP_LEVEL = 1
 """Compression of the PNGs: fast, since each file is made once and read in the same process."""
 
@@ -49,9 +52,27 @@ def png(depth: int, colour: int, size: tuple[int, int], rows: bytes, *, palette:
         rows: the packed rows, each after its filter byte.
         palette: red, green and blue of every entry, for the colour type that has one.
     """
+    return png_of_rows(depth, colour, size, zlib.compress(rows, _TOP_LEVEL), palette=palette)
+
+
+def png_of_rows(depth: int, colour: int, size: tuple[int, int], packed: bytes, *, palette: bytes = b"") -> bytes:
+    """Return a PNG file whose rows are compressed already; see `png`."""
     header = size[0].to_bytes(4) + size[1].to_bytes(4) + bytes((depth, colour, 0, 0, 0))
-    chunks = [(b"IHDR", header), (b"PLTE", palette), (b"IDAT", zlib.compress(rows, _TOP_LEVEL)), (b"IEND", b"")]
+    chunks = [(b"IHDR", header), (b"PLTE", palette), (b"IDAT", packed), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks if data or name == b"IEND")
+
+
+def cut_out_png(rgb: Rgb, mask: Mask) -> bytes:
+    """Return a PNG of the picture on the mask, and transparent black elsewhere: only the mask's box is painted."""
+    height, width = mask.size
+    rows = np.zeros((height, 4 * width + 1), np.uint8)
+    box = mask.box
+    if box is not None:
+        down, across = slice(box.y_min, box.y_max), slice(box.x_min, box.x_max)
+        solid = mask.bitmap[down, across]
+        cut = np.dstack((rgb[down, across] * solid[:, :, None], solid * np.uint8(255)))
+        rows[down, 1 + 4 * box.x_min : 1 + 4 * box.x_max] = cut.reshape(cut.shape[0], -1)
+    return png_of_rows(8, _RGBA, (width, height), zlib_ng.compress(rows, _TOP_LEVEL))
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

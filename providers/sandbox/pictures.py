@@ -1,7 +1,8 @@
 """
-Where the fake Runflow gets a run's picture from: its own assets, a data: URI, or an address on this machine.
+Where the fake Runflow gets a run's picture from.
 
-Why nowhere else: the sandbox runs beside other people's services and must not be a way to reach them.
+Its own assets, a data: URI, an address on this machine; and for addresses in the providers' documents scenes stand. Why
+nowhere else: the sandbox runs beside other people's services and must not be a way to reach them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import base64
 import binascii
 import ipaddress
+from collections.abc import Mapping
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import aiohttp
@@ -24,8 +26,9 @@ _FETCH_SECONDS = 30
 class PictureSource:
     """Brings the bytes behind an `image_url`."""
 
-    def __init__(self, assets: Assets, session: aiohttp.ClientSession) -> None:
-        """Look into *assets* first; fetch the rest over *session*."""
+    def __init__(self, assets: Assets, session: aiohttp.ClientSession, known: Mapping[str, bytes]) -> None:
+        """Look into *assets* first; have the *known* files by address; fetch the rest over *session*."""
+        self._known = known
         self._assets = assets
         self._session = session
 
@@ -38,6 +41,8 @@ class PictureSource:
         """
         if url.startswith("data:"):
             return _from_data_uri(url)
+        if url in self._known:
+            return self._known[url]
         try:
             parts = urlsplit(url)
             host = parts.hostname or ""

@@ -23,9 +23,9 @@ from providers.sandbox.faults import Steps
 from providers.sandbox.multipart import BadMultipart, Part, boundary_of, read_parts, write_parts
 from providers.sandbox.prodia_async import AsyncJob, AsyncJobs
 from providers.sandbox.prodia_habits import ProdiaHabits
-from providers.sandbox.prodia_job import Job, JobRefused, NoSuchType, read_job, refused
+from providers.sandbox.prodia_job import TYPES, Job, JobRefused, NoSuchType, read_job, refused
 from providers.sandbox.prodia_reply import file_name, job_part, reply
-from providers.sandbox.prodia_work import Work
+from providers.sandbox.prodia_work import File, Work
 from providers.sandbox.strikes import Strikes, struck
 
 STEPS = Steps(provider="prodia", names=("job", "poll", "download"), billable="job", pictures="job", poll="poll")
@@ -52,6 +52,7 @@ class Prodia:
     def __init__(self, work: Work) -> None:
         """Have jobs done by *work*."""
         self.habits = ProdiaHabits()
+        self.strict = False
         self._work = work
         self._async = AsyncJobs(work)
         self._at_work: set[asyncio.Task[Any]] = set()
@@ -96,7 +97,7 @@ class Prodia:
 
     async def _post_job(self, request: web.Request) -> Answer:
         """Do a job and answer with its outputs."""
-        job = await _job(request)
+        job = await self._job(request)
         accept, priced = request.headers.get("Accept", ""), _priced(request)
         # A job that has begun is done and billed even when its caller leaves, which cancels this coroutine.
         return await asyncio.shield(self._begin(self._done(job, request, accept, priced=priced)))
@@ -112,7 +113,7 @@ class Prodia:
 
     async def _post_async(self, request: web.Request) -> Answer:
         """Begin a job and answer at once."""
-        job = await _job(request)
+        job = await self._job(request)
         if job.type not in self.habits.async_types:
             raise JobRefused(f"type: {job.type} has no async form", {"type": job.type})
         begun = self._async.create(job)
@@ -131,17 +132,19 @@ class Prodia:
 
     async def _list_outputs(self, request: web.Request) -> Answer:
         """Return the names of a job's outputs."""
-        names = [file_name(number) for number in range(len(self._known(request).files))]
-        return Answer(orjson.dumps(names), media_type="application/json")
+        return Answer(orjson.dumps(list(_named(self._known(request)))), media_type="application/json")
 
     async def _get_output(self, request: web.Request) -> Answer:
         """Return one output."""
-        files = self._known(request).files
-        named = {file_name(number): file for number, file in enumerate(files)}
-        file = named.get(request.match_info["file"])
+        file = _named(self._known(request)).get(request.match_info["file"])
         if file is None:
             raise web.HTTPNotFound
         return Answer(file.data, media_type=file.media_type)
+
+    async def _job(self, request: web.Request) -> Job:
+        """Read the job of a call."""
+        parts = _parts(await request.read(), request.headers.get("Content-Type", ""))
+        return read_job(parts, strict=self.strict)
 
     def _known(self, request: web.Request) -> AsyncJob:
         """Return the job of the path, or end in 404: it never was, or is forgotten."""
@@ -180,9 +183,10 @@ def _priced(request: web.Request) -> bool:
     return request.query.get("price") == "true"
 
 
-async def _job(request: web.Request) -> Job:
-    """Read the job of a call."""
-    return read_job(_parts(await request.read(), request.headers.get("Content-Type", "")))
+def _named(job: AsyncJob) -> dict[str, File]:
+    """Return the outputs of a job by their names."""
+    made = TYPES[job.job.type].makes
+    return {file_name(number, made=made): file for number, file in enumerate(job.files)}
 
 
 def _parts(body: bytes, content_type: str) -> tuple[Part, ...]:

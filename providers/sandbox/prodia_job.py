@@ -2,14 +2,17 @@
 What a Prodia caller may send, and the job record that comes back.
 
 Source: docs.prodia.com reference/inference, reference/price, job-types/inference-sam3-segment-v1 and the guide
-"Segmenting Images" (types, prompt of 1 to 500 characters, threshold, 256 to 2048 or 4096 pixels, 10 MB, formats),
-reference/inference (`inference.ping.v1`), reference/async (states); the npm client's own tests (errors); read
-2026-11-20. Invented: the wording of picture errors, the product names, prices, and that a ping is free.
+"Segmenting Images" (types, prompt of 1 to 500 characters, threshold, 256 to 2048 or 4096 pixels, 10 MB, formats; the
+job that makes the picture of its first example, with a prompt and a resolution), reference/inference
+(`inference.ping.v1`), reference/async (states); the npm client's own tests (errors); read 2026-11-20. Invented: the
+wording of picture errors, the product names, prices, that a ping is free, and what a made picture's sides and prompt
+may be.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from providers.sandbox.config import PRODIA_MICROUSD
+from providers.sandbox.config import PRODIA_MICROUSD, PRODIA_PICTURE_MICROUSD
 from providers.sandbox.multipart import Part
 from providers.sandbox.segmenting import Opened
 
@@ -35,25 +38,43 @@ PING = "inference.ping.v1"
 class JobType:
     """One kind of job."""
 
-    prompted: bool
-    """Whether it takes a prompt and a threshold (SAM 3) or segments everything (SAM 2)."""
+    config: tuple[str, ...]
+    """The settings that it knows."""
     max_side: int
-    """In pixels, inclusive; 0 where it takes no picture at all."""
+    """Of the picture it takes, in pixels, inclusive; 0 where it takes none at all."""
     product: str
     microusd: int
     """What a completed job costs, in micro-dollars."""
+    most_prompt: int = 500
+    """Characters."""
+
+    @property
+    def prompted(self) -> bool:
+        """Whether it takes a prompt."""
+        return "prompt" in self.config
+
+    @property
+    def makes(self) -> bool:
+        """Whether it makes a picture."""
+        return "resolution" in self.config
 
 
-_SAM2 = JobType(prompted=False, max_side=2048, product="inference-sam2-segment", microusd=PRODIA_MICROUSD)
-_SAM3 = JobType(prompted=True, max_side=4096, product="inference-sam3-segment", microusd=PRODIA_MICROUSD)
-_PING = JobType(prompted=False, max_side=0, product="inference-ping", microusd=0)
+_SAM2 = JobType((), 2048, "inference-sam2-segment", PRODIA_MICROUSD)
+_SAM3 = JobType(("prompt", "confidence_threshold"), 4096, "inference-sam3-segment", PRODIA_MICROUSD)
+_PICTURE = JobType(
+    ("prompt", "resolution"), 0, "inference-flux-fast-schnell-txt2img", PRODIA_PICTURE_MICROUSD, most_prompt=4096
+)
+_PING = JobType((), 0, "inference-ping", 0)
 MIN_SIDE = 256
+_MADE_SIDES = range(256, 2049)
+_MADE_SIZE = (1024, 1024)
 
 TYPES: Mapping[str, JobType] = {
     "inference.segment.v1": _SAM2,
     "inference.sam2.segment.v1": _SAM2,
     "inference.segment.v2": _SAM3,
     "inference.sam3.segment.v1": _SAM3,
+    "inference.flux-fast.schnell.txt2img.v1": _PICTURE,
     PING: _PING,
 }
 
@@ -83,11 +104,13 @@ class Job:
     """As the caller sent it, defaults filled in; keys that nobody knows are kept."""
     picture: bytes | None = field(repr=False)
     """None where the type takes none."""
+    resolution: tuple[int, int] = _MADE_SIZE
+    """Width and height of a picture that is made, in pixels."""
 
 
-def read_job(parts: tuple[Part, ...]) -> Job:
+def read_job(parts: tuple[Part, ...], *, strict: bool = False) -> Job:
     """
-    Read a form.
+    Read a form; where *strict*, fields that nobody knows are refused.
 
     Raises:
         JobRefused: it is not exactly one job, one picture and a good configuration.
@@ -108,9 +131,12 @@ def read_job(parts: tuple[Part, ...]) -> Job:
     config = job.get("config", {})
     if not isinstance(config, dict):
         raise JobRefused("config: got something else, want object", job)
+    if strict:
+        _refuse_unknown(job, ("type", "config"), "job", job)
+        _refuse_unknown(config, kind.config, "config", job)
     prompt, threshold = _prompt(config, job), _threshold(config, job)
-    filled = {**config, "confidence_threshold": threshold} if kind.prompted else config
-    return Job(job["type"], prompt if kind.prompted else "", threshold, filled, _picture(parts, job))
+    filled = {**config, "confidence_threshold": threshold} if "confidence_threshold" in kind.config else config
+    return Job(job["type"], prompt, threshold, filled, _picture(parts, job), _resolution(config, job))
 
 
 def refuse_size(job: Job, picture: Opened) -> None:
@@ -183,6 +209,29 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _refuse_unknown(value: Mapping[str, Any], known: tuple[str, ...], path: str, job: Mapping[str, Any]) -> None:
+    """Refuse fields that a schema with `additionalProperties: false` does not name."""
+    unknown = [name for name in value if name not in known]
+    if unknown:
+        raise JobRefused(f"{path}: additional properties {', '.join(map(repr, unknown))} not allowed", job)
+
+
+def _resolution(config: Mapping[str, Any], job: Mapping[str, Any]) -> tuple[int, int]:
+    """Read the size of a picture that is made."""
+    text = config.get("resolution")
+    if not TYPES[job["type"]].makes or text is None:
+        return _MADE_SIZE
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text) if isinstance(text, str) else None
+    if found is None:
+        raise JobRefused("config.resolution: does not match pattern '^\\d+x\\d+$'", job)
+    width, height = int(found[1]), int(found[2])
+    for side in (width, height):
+        if side not in _MADE_SIDES:
+            least, most = _MADE_SIDES.start, _MADE_SIDES.stop - 1
+            raise JobRefused(f"config.resolution: got a side of {side:,}, want {least} to {most:,}", job)
+    return width, height
+
+
 def _prompt(config: Mapping[str, Any], job: Mapping[str, Any]) -> str:
     """Read the prompt where the type takes one."""
     if not TYPES[job["type"]].prompted:
@@ -194,14 +243,15 @@ def _prompt(config: Mapping[str, Any], job: Mapping[str, Any]) -> str:
         raise JobRefused("config.prompt: got something else, want string", job)
     if not prompt:
         raise JobRefused("config.prompt: minLength: got 0, want 1", job)
-    if len(prompt) > 500:
-        raise JobRefused(f"config.prompt: maxLength: got {len(prompt):,}, want 500", job)
+    most = TYPES[job["type"]].most_prompt
+    if len(prompt) > most:
+        raise JobRefused(f"config.prompt: maxLength: got {len(prompt):,}, want {most:,}", job)
     return prompt
 
 
 def _threshold(config: Mapping[str, Any], job: Mapping[str, Any]) -> float:
     """Read the threshold where the type takes one."""
-    if not TYPES[job["type"]].prompted:
+    if "confidence_threshold" not in TYPES[job["type"]].config:
         return 0.0
     threshold = config.get("confidence_threshold", 0.5)
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not math.isfinite(threshold):

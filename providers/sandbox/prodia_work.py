@@ -1,7 +1,8 @@
 """
 What a Prodia job does, whichever way it was asked for.
 
-Invented: a job goes on and is billed when its caller leaves, and one that brings nothing is a billed success.
+Invented: a job goes on and is billed when its caller leaves, and one that brings nothing is a billed success; and every
+job that makes a picture makes the same one, which the sandbox knows exactly.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from providers.sandbox.choosing import Ask
 from providers.sandbox.config import UpstreamPlan
 from providers.sandbox.faults import Fault, Kind, find
 from providers.sandbox.prodia_job import TYPES, Job, JobRefused, Told, record, refuse_size
+from providers.sandbox.scene import Scene
 from providers.sandbox.segmenting import BadPicture, Segmenter
 
 
@@ -61,9 +63,11 @@ class Work:
         books: Books,
         clock: Callable[[], float],
         run_seconds: float,
+        generated: Scene,
     ) -> None:
-        """Bill in *books*; a job takes at least *run_seconds*."""
+        """Bill in *books*; a job takes at least *run_seconds*; one that makes a picture brings *generated*."""
         self.clock = clock
+        self._generated = generated
         self._plan = plan
         self._segmenter = segmenter
         self._books = books
@@ -82,7 +86,7 @@ class Work:
         if failed is not None:
             told = Told(job_id, started, self.clock(), "failed", error=failed["message"])
             return Done(job, told, (), "", 0)
-        files, by = ((), "") if job.picture is None else await self._segment(job, job.picture, faults)
+        files, by = await self._files(job, faults)
         microusd = TYPES[job.type].microusd
         price = find(faults, Kind.PRICE)
         if price is not None:
@@ -91,14 +95,20 @@ class Work:
             self._books.write(self._plan.name, job_id, client_ref=None, microusd=microusd)
         return Done(job, Told(job_id, started, self.clock()), files, by, microusd)
 
+    async def _files(self, job: Job, faults: tuple[Fault, ...]) -> tuple[tuple[File, ...], str]:
+        """Return what a job brings, and where its masks come from."""
+        if TYPES[job.type].makes:
+            return (File("image/jpeg", await self._segmenter.jpeg_of(self._generated, job.resolution)),), ""
+        return ((), "") if job.picture is None else await self._segment(job, job.picture, faults)
+
     async def _segment(self, job: Job, data: bytes, faults: tuple[Fault, ...]) -> tuple[tuple[File, ...], str]:
         """Return the masks, and who found them."""
         try:
             picture = await self._segmenter.open(data)
+            refuse_size(job, picture)
+            found = await self._segmenter.find(picture, Ask(text=job.prompt, automatic=not TYPES[job.type].prompted))
         except BadPicture as error:
             raise JobRefused(f"input: {error}", {"type": job.type}) from error
-        refuse_size(job, picture)
-        found = await self._segmenter.find(picture, Ask(text=job.prompt, automatic=not TYPES[job.type].prompted))
         sure = tuple(piece for piece in found.pieces if piece.score >= job.threshold)
         files = []
         for piece in await self._segmenter.miscounted(picture, sure, faults):

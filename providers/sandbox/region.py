@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import web
@@ -25,6 +26,18 @@ from providers.sandbox.signing import Signer
 from providers.sandbox.strikes import Strikes
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where things are, some of them once everything listens."""
+
+    base: Callable[[], str]
+    """Returns the region's base URL: outputs in callbacks are served under it."""
+    webhook: Callable[[], str]
+    """Returns where callbacks go that are meant for the documents' webhook."""
+    known: Mapping[str, bytes]
+    """The files at the addresses in the provider's documents, by address."""
+
+
 class Region:
     """All calls of one region, and what they work on."""
 
@@ -38,7 +51,7 @@ class Region:
         clock: Callable[[], float],
         run_seconds: float,
         output_seconds: int,
-        base: Callable[[], str],
+        places: Places,
     ) -> None:
         """
         Put a region together.
@@ -51,20 +64,20 @@ class Region:
             clock: seconds since the epoch.
             run_seconds: the least time that a run takes.
             output_seconds: how long addresses of outputs are good.
-            base: returns its base URL, once it listens: outputs in callbacks are served under it.
+            places: where things are.
         """
         signer = Signer(os.urandom(32), clock)
         assets = Assets(signer, clock)
         self.runs = Runs(
             plan.name,
             segmenter=segmenter,
-            pictures=PictureSource(assets, session),
+            pictures=PictureSource(assets, session, places.known),
             books=books,
             clock=clock,
             run_seconds=run_seconds,
         )
         self.runflow = Runflow(plan, runs=self.runs, signer=signer, output_seconds=output_seconds)
-        self.callbacks = Callbacks(self.runflow, CallbackSecrets(clock), session, base)
+        self.callbacks = Callbacks(self.runflow, CallbackSecrets(clock), session, places.base, webhook=places.webhook)
         self.runs.tell = self.callbacks.deliver
         self._routes = (
             Account(plan, books, lambda: self.runflow.habits, since=clock()),

@@ -20,7 +20,7 @@ from typing import Any
 from aiohttp import web
 from blake3 import blake3
 
-from providers.sandbox.answer import Answer, json_answer, write_json
+from providers.sandbox.answer import Answer, json_answer, mask_headers, write_json
 from providers.sandbox.config import UpstreamPlan
 from providers.sandbox.faults import Fault, Kind, Steps, find
 from providers.sandbox.runflow_calls import origin, read_json, valid
@@ -64,6 +64,7 @@ class Runflow:
         """Serve *runs*; output addresses are good for *output_seconds*."""
         self.writing = Writing()
         self.habits = Habits()
+        self.strict = True
         self._plan = plan
         self._runs = runs
         self._signer = signer
@@ -101,11 +102,11 @@ class Runflow:
 
     async def _create(self, request: web.Request) -> Answer:
         """Queue a run of SAM 3."""
-        return await self._queue(request, read_run)
+        return await self._queue(request, lambda value: read_run(value, strict=self.strict))
 
     async def _create_smart(self, request: web.Request) -> Answer:
         """Queue a run of Smart Segmentation."""
-        return await self._queue(request, lambda value: read_smart_run(value, self.habits))
+        return await self._queue(request, lambda value: read_smart_run(value, self.habits, strict=self.strict))
 
     async def _queue(self, request: web.Request, read: Callable[[Any], RunRequest]) -> Answer:
         """Queue a run, or replay the answer that the same key had before."""
@@ -153,7 +154,7 @@ class Runflow:
         found = run.result is not None and status in WITH_OUTPUT
         return json_answer(
             self._record(run, request, status=status),
-            headers={"X-Sandbox-Masks": run.result.by} if run.result is not None and found else None,
+            headers=mask_headers(run.result.by) if run.result is not None and found else None,
             shows=(run.id,) if found else (),
             nan=has_nan(faults),
         )

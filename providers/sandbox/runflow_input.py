@@ -1,9 +1,9 @@
 """
 What a Runflow caller may send: the body of a new run in each generation and of a new asset, read strictly.
 
-Strictness is invented where the documents are silent (unknown fields are refused), so that a misspelt field of a
-client shows here and not as a strange mask. So is the check of the extension for Smart Segmentation: the page says only
-that the service infers its file name from the address.
+Strictness is invented where the documents are silent (unknown fields are refused unless that is switched off), so that
+a misspelt field of a client shows here and not as a strange mask. So is the check of the extension for Smart
+Segmentation: the page says only that the service infers its file name from the address.
 
 Source: docs.runflow.io/models/meta/sam-3/image and www.runflow.io/api/models/meta/sam-3/image/llms.txt (fields,
 defaults), api-reference (client_ref, callback_url), guides/upload-large-files (assets),
@@ -69,34 +69,34 @@ class AssetRequest:
     size_bytes: int
 
 
-def read_run(value: Any) -> RunRequest:
+def read_run(value: Any, *, strict: bool = True) -> RunRequest:
     """
     Read the body of a new run of SAM 3.
 
     Raises:
         InvalidInput: naming every field that is wrong.
     """
-    return _read_request(value, SAM3, lambda echo: _read_input(echo, "input."))
+    return _read_request(value, SAM3, lambda echo: _read_input(echo, "input.", strict=strict), strict=strict)
 
 
-def read_smart_run(value: Any, habits: Habits) -> RunRequest:
+def read_smart_run(value: Any, habits: Habits, *, strict: bool = True) -> RunRequest:
     """
     Read the body of a new run of Smart Segmentation.
 
     Raises:
         InvalidInput: naming every field that is wrong.
     """
-    return _read_request(value, SMART, lambda echo: _read_smart_input(echo, habits))
+    return _read_request(value, SMART, lambda echo: _read_smart_input(echo, habits, strict=strict), strict=strict)
 
 
-def read_flat_run(value: Any) -> RunRequest:
+def read_flat_run(value: Any, *, strict: bool = True) -> RunRequest:
     """
     Read the body of a run of the older generations, which is the input itself.
 
     Raises:
         InvalidInput: naming every field that is wrong.
     """
-    run_input, errors = _read_input(value, "")
+    run_input, errors = _read_input(value, "", strict=strict)
     if errors:
         raise InvalidInput(errors)
     return RunRequest(SAM3, run_input, value, None, None, None)
@@ -131,7 +131,7 @@ def read_label(value: Any) -> str | None:
 
 
 def _read_request(
-    value: Any, product: Product, read_input: Callable[[Any], tuple[RunInput, list[dict[str, str]]]]
+    value: Any, product: Product, read_input: Callable[[Any], tuple[RunInput, list[dict[str, str]]]], *, strict: bool
 ) -> RunRequest:
     """Read what is around the input of a run, and the input."""
     reader = Reader(value, "")
@@ -140,7 +140,7 @@ def _read_request(
     client_ref = reader.take("client_ref", or_none(read_text(0, 255)), None)
     metadata = reader.take("metadata", or_none(read_object), None)
     callback_url = reader.take("callback_url", or_none(read_text(1, 2048)), None)
-    errors = reader.finish()
+    errors = reader.finish(strict=strict)
     run_input, input_errors = read_input(echo)
     if errors or input_errors:
         raise InvalidInput([*errors, *input_errors])
@@ -165,7 +165,7 @@ def read_asset(value: Any) -> AssetRequest:
     return request
 
 
-def _read_smart_input(value: Any, habits: Habits) -> tuple[RunInput, list[dict[str, str]]]:
+def _read_smart_input(value: Any, habits: Habits, *, strict: bool) -> tuple[RunInput, list[dict[str, str]]]:
     """Read Smart Segmentation's input, and what is wrong with it."""
     reader = Reader(value, "input.")
     image_url = reader.take("image_url", read_text(1, 100_000_000), "", required=True)
@@ -185,7 +185,7 @@ def _read_smart_input(value: Any, habits: Habits) -> tuple[RunInput, list[dict[s
         include_boxes=False,
         inverted=habits.smart_polarity == "inverted",
     )
-    return run_input, reader.finish()
+    return run_input, reader.finish(strict=strict)
 
 
 def _has_extension(url: str) -> bool:
@@ -197,7 +197,7 @@ def _has_extension(url: str) -> bool:
     return parts.scheme != "data" and parts.path.lower().endswith(_EXTENSIONS)
 
 
-def _read_input(value: Any, path: str) -> tuple[RunInput, list[dict[str, str]]]:
+def _read_input(value: Any, path: str, *, strict: bool) -> tuple[RunInput, list[dict[str, str]]]:
     """Read SAM 3's input, and what is wrong with it; its fields are named under *path* in messages."""
     reader = Reader(value, path)
     text_prompt = reader.take("text_prompt", read_text(0, 10_000), "wheel")
@@ -217,7 +217,7 @@ def _read_input(value: Any, path: str) -> tuple[RunInput, list[dict[str, str]]]:
         include_scores=reader.take("include_scores", read_flag, default=False),
         include_boxes=reader.take("include_boxes", read_flag, default=False),
     )
-    return run_input, reader.finish()
+    return run_input, reader.finish(strict=strict)
 
 
 def _format(value: Any) -> str:

@@ -265,17 +265,21 @@ class Runs:
     async def _keep(self, run: Run, picture: Opened, pieces: tuple[Piece, ...], by: str) -> Result:
         """Encode the masks and the preview, which is the first mask once more under a name of its own."""
         wanted = run.request.input
+        files = [
+            await self._segmenter.encode(
+                picture, piece, wanted.output_format, apply_mask=wanted.apply_mask, inverted=wanted.inverted
+            )
+            for piece in pieces
+        ]
         masks = tuple(
-            [await self._artifact(run.id, f"mask_{n}", wanted, picture, piece) for n, piece in enumerate(pieces)]
+            self._artifact(run.id, f"mask_{n}", wanted, piece, file)
+            for n, (piece, file) in enumerate(zip(pieces, files, strict=True))
         )
-        preview = await self._artifact(run.id, "preview", wanted, picture, pieces[0]) if pieces else None
+        preview = self._artifact(run.id, "preview", wanted, pieces[0], files[0]) if pieces else None
         return Result(picture.width, picture.height, masks, preview, by)
 
-    async def _artifact(self, run_id: str, name: str, wanted: RunInput, picture: Opened, piece: Piece) -> Artifact:
+    def _artifact(self, run_id: str, name: str, wanted: RunInput, piece: Piece, data: bytes) -> Artifact:
         """Keep one file."""
-        data = await self._segmenter.encode(
-            picture, piece, wanted.output_format, apply_mask=wanted.apply_mask, inverted=wanted.inverted
-        )
         path = f"/outputs/{run_id}/{name}.{EXTENSIONS[wanted.output_format]}"
         self._outputs.put(path, data, size=len(data))
         return Artifact(path, f"image/{wanted.output_format}", len(data), piece.score, piece.mask.box)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from providers.sandbox.answer import Answer, json_answer
+from providers.sandbox.answer import Answer, json_answer, mask_headers
 from providers.sandbox.faults import Kind, find
 from providers.sandbox.runflow import Runflow, refuse_data
 from providers.sandbox.runflow_calls import origin, read_json, valid
@@ -43,7 +43,8 @@ class Synchronous:
         """Do a run while the caller waits."""
         demand_key(request)
         faults = struck(request)
-        wanted = valid(read_flat_run, read_json(await request.read()))
+        body = read_json(await request.read())
+        wanted = valid(lambda value: read_flat_run(value, strict=self._runflow.strict), body)
         refuse_data(wanted, faults)
         run = self._runs.create(wanted, faults)
         await run.ended.wait()
@@ -54,7 +55,7 @@ class Synchronous:
         return json_answer(
             flat(run, view, texts=self._runflow.writing.json_strings),
             status=200 if status is None else status["status"],
-            headers={"X-Sandbox-Masks": run.result.by},
+            headers=mask_headers(run.result.by),
             shows=(run.id,),
             nan=has_nan(faults),
         )

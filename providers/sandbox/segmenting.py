@@ -1,13 +1,13 @@
 """
-What the sandbox's models see: the truth on a scene it knows, the classic engine's segments on any other picture.
+What the sandbox's models see: the truth on a scene it knows, invented masks on any other picture.
 
-A known picture is recognised by its decoded pixels, so a lossless copy in another file format is known too.
+A known picture is recognised by its decoded pixels, so a lossless copy in another file format is known too. A large
+picture of a size that no scene has is not decoded for that.
 """
 
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,33 +15,28 @@ from typing import Any
 import cv2
 import numpy as np
 from blake3 import blake3
-from PIL import Image
 
-from providers.contract import Mask, Workers
+from providers.contract import Bitmap, Mask, Workers
 from providers.sandbox.bench import Flights
-from providers.sandbox.choosing import Ask, Engine, chosen, segments
+from providers.sandbox.choosing import Ask, Engine, chosen
 from providers.sandbox.faults import Fault, Kind, MaskForm, find
-from providers.sandbox.mask_files import reformed
-from providers.sandbox.scenes import Rgb, Scene, pixels_digest
+from providers.sandbox.inventing import BadPicture, decode, invent, is_small, read_head, scaled_png
+from providers.sandbox.mask_files import cut_out_png, reformed
+from providers.sandbox.scene import Scene, pixels_digest
 from providers.sandbox.shelf import Shelf
 
-_FORMATS = ("PNG", "JPEG", "WEBP")
+__all__ = ["BadPicture", "Found", "Opened", "Piece", "Segmenter", "decode", "score", "to_data_uri"]
 
 _REFORMED_PIXELS = 1_000_000
 """About what a mask file holds that is asked for in another form; its true size is known in the worker only."""
-
-_MOST_PIXELS = 64_000_000
-"""Larger pictures are refused before they are decoded. Invented: no provider names a number of pixels."""
-
-
-class BadPicture(Exception):
-    """The bytes are no picture that the model takes; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A picture that was recognised, or seen not to be known."""
 
+    name: str
+    """Digest of the file."""
     width: int
     height: int
     scene: Scene | None
@@ -57,6 +52,8 @@ class Piece:
     """Invented: below 1 and falling with the rank, the same every time."""
     key: str | None
     """The name under which its encoded form is kept; None where it is not."""
+    small: Bitmap | None = field(default=None, repr=False)
+    """What the mask was scaled up from, if it was: its file is written from that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +62,7 @@ class Found:
 
     pieces: tuple[Piece, ...]
     by: str
-    """`scene` when the masks are the truth, `classic` when they are the classic engine's."""
+    """`scene` when the masks are the truth, `classic` when the classic engine has invented them."""
 
 
 class Segmenter:
@@ -74,10 +71,13 @@ class Segmenter:
     def __init__(self, scenes: Sequence[Scene], engine: Engine, workers: Workers) -> None:
         """Know *scenes*; ask *engine* about everything else."""
         self._scenes = {scene.digest: scene for scene in scenes}
+        self._sizes = {scene.size for scene in scenes}
         self._engine = engine
         self._workers = workers
         self._known: Shelf[tuple[int, int, Scene | None]] = Shelf(most=20_000, most_bytes=20_000)
         self._recognising: Flights[tuple[int, int, Scene | None]] = Flights()
+        self._inventing: Flights[Found] = Flights()
+        self._invented: Shelf[Found] = Shelf(most=256, most_bytes=64_000_000)
         self._encoding: Flights[bytes] = Flights()
         self._encoded: Shelf[bytes] = Shelf(most=2_000, most_bytes=64_000_000)
         self._reformed: Shelf[tuple[str, bytes]] = Shelf(most=1_000, most_bytes=32_000_000)
@@ -92,17 +92,24 @@ class Segmenter:
         name = await self._workers.run(lambda: blake3(data).hexdigest(), pixels=len(data) // 3)
         known = self._known.get(name)
         if known is None:
-            head = _image(data)  # a small file may hold many pixels: they decide where it is decoded
-            area = head.width * head.height
-            known = await self._recognising.once(
-                name, lambda: self._workers.run(lambda: self._recognise(data), pixels=area)
-            )
+            head = read_head(data)
+            known = head.width, head.height, None
+            if is_small(head) or (head.height, head.width) in self._sizes:
+                area = head.width * head.height  # a small file may hold many pixels: they decide where it is decoded
+                known = await self._recognising.once(
+                    name, lambda: self._workers.run(lambda: self._recognise(data), pixels=area)
+                )
             self._known.put(name, known, size=1)
         width, height, scene = known
-        return Opened(width, height, scene, data)
+        return Opened(name, width, height, scene, data)
 
     async def find(self, picture: Opened, ask: Ask) -> Found:
-        """Return what *ask* names in *picture*."""
+        """
+        Return what *ask* names in *picture*.
+
+        Raises:
+            BadPicture: it cannot be decoded.
+        """
         scene = picture.scene
         if scene is not None:
             pieces = tuple(
@@ -110,10 +117,12 @@ class Segmenter:
                 for rank, index in enumerate(chosen(scene, ask))
             )
             return Found(pieces, "scene")
-        masks = await self._workers.run(
-            lambda: segments(self._engine, decode(picture.data), ask), pixels=picture.width * picture.height
-        )
-        return Found(tuple(Piece(mask, score(rank), None) for rank, mask in enumerate(masks)), "classic")
+        key = f"{picture.name}/{ask.automatic or bool(ask.text.strip())}/{ask.objects}"  # no word of a text is read
+        found = self._invented.get(key)
+        if found is None:
+            found = await self._inventing.once(key, lambda: self._invent(picture, ask, key))
+            self._invented.put(key, found, size=sum(piece.mask.runs.nbytes for piece in found.pieces))
+        return found
 
     async def union(self, picture: Opened, found: Found) -> Found:
         """Return all pieces together as one; nothing where there is none."""
@@ -177,7 +186,7 @@ class Segmenter:
         area = picture.width * picture.height
 
         def work() -> Coroutine[Any, Any, bytes]:
-            return self._workers.run(lambda: _encoded(picture, piece.mask, output_format, cut), pixels=area)
+            return self._workers.run(lambda: _encoded(picture, piece, output_format, cut), pixels=area)
 
         if key is None:
             return await work()
@@ -185,10 +194,24 @@ class Segmenter:
         self._encoded.put(key, data, size=len(data))
         return data
 
+    async def jpeg_of(self, scene: Scene, size: tuple[int, int]) -> bytes:
+        """Return a JPEG file of *scene* at *size*, width and height; at its own size it is known again."""
+        if scene.jpeg is not None and size == scene.size[::-1]:
+            return scene.jpeg
+        return await self._workers.run(lambda: _resized_jpeg(scene, size), pixels=size[0] * size[1])
+
     async def stop(self) -> None:
         """End what is under way."""
         await self._recognising.stop()
+        await self._inventing.stop()
         await self._encoding.stop()
+
+    async def _invent(self, picture: Opened, ask: Ask, key: str) -> Found:
+        """Have masks invented for a picture that is no scene."""
+        area = picture.width * picture.height
+        invented = await self._workers.run(lambda: invent(self._engine, picture.data, ask), pixels=area)
+        pieces = [Piece(each.mask, score(rank), f"{key}/{rank}", each.small) for rank, each in enumerate(invented)]
+        return Found(tuple(pieces), "classic")
 
     def _recognise(self, data: bytes) -> tuple[int, int, Scene | None]:
         """Return width, height and, if it is one, the scene."""
@@ -206,36 +229,9 @@ def score(rank: int) -> float:
     return round(0.5 + 0.49 / (1 + 0.1 * rank), 6)
 
 
-def decode(data: bytes) -> Rgb:
-    """
-    Return the pixels of a picture file as they are stored; EXIF orientation is not heeded (invented).
-
-    Raises:
-        BadPicture: it cannot be read.
-    """
-    image = _image(data)
-    try:
-        return np.array(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise BadPicture(f"the picture cannot be decoded: {error}") from error
-
-
 def to_data_uri(data: bytes, media_type: str) -> str:
     """Return a file as a data: URI."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
-
-
-def _image(data: bytes) -> Image.Image:
-    """Read the head of a picture file."""
-    try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BadPicture("image dimensions exceed what the model takes") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise BadPicture("the file is no PNG, JPEG or WebP picture") from error
-    if image.width * image.height > _MOST_PIXELS:
-        raise BadPicture(f"image dimensions {image.width}x{image.height} exceed {_MOST_PIXELS} pixels")
-    return image
 
 
 _ENCODINGS: dict[str, tuple[str, list[int]]] = {
@@ -243,6 +239,14 @@ _ENCODINGS: dict[str, tuple[str, list[int]]] = {
     "webp": (".webp", [cv2.IMWRITE_WEBP_QUALITY, 101]),
     "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 95]),
 }
+
+
+def _resized_jpeg(scene: Scene, size: tuple[int, int]) -> bytes:
+    """Return a JPEG file of a scene at another size."""
+    pixels = cv2.resize(scene.rgb, size, interpolation=cv2.INTER_AREA)
+    written, data = cv2.imencode(".jpg", np.ascontiguousarray(pixels[:, :, ::-1]))
+    assert written
+    return data.tobytes()
 
 
 def _united(masks: Sequence[Mask]) -> Mask:
@@ -253,14 +257,19 @@ def _united(masks: Sequence[Mask]) -> Mask:
     return Mask.from_bitmap(together)
 
 
-def _encoded(picture: Opened, mask: Mask, output_format: str, cut: str) -> bytes:
+def _encoded(picture: Opened, piece: Piece, output_format: str, cut: str) -> bytes:
     """Return the file of a mask: 8-bit grey with 0 and 255, plain or inverted, or the picture cut out by it."""
-    pixels = mask.bitmap * np.uint8(255)
+    if piece.small is not None and (output_format, cut) == ("png", "plain"):
+        return scaled_png(piece.small, piece.mask.size)
+    bitmap = piece.mask.bitmap
+    pixels = bitmap * np.uint8(255)
     if cut == "inverted":
         pixels = np.uint8(255) - pixels
     if cut == "cut":
         rgb = picture.scene.rgb if picture.scene is not None else decode(picture.data)
-        bgr = rgb[:, :, ::-1] * mask.bitmap[:, :, None]
+        if output_format == "png":
+            return cut_out_png(rgb, piece.mask)
+        bgr = rgb[:, :, ::-1] * bitmap[:, :, None]
         pixels = bgr if output_format == "jpeg" else np.dstack((bgr, pixels))
     extension, options = _ENCODINGS[output_format]
     written, data = cv2.imencode(extension, np.ascontiguousarray(pixels), options)

@@ -16,15 +16,17 @@ from providers.sandbox.bench import Bench
 from providers.sandbox.books import Books
 from providers.sandbox.config import CONTROL, UPSTREAMS, UpstreamPlan, ports
 from providers.sandbox.control import Control
+from providers.sandbox.documented import ADDRESSES, GENERATED
 from providers.sandbox.faults import Steps
 from providers.sandbox.prodia_work import Work
-from providers.sandbox.region import Region
+from providers.sandbox.region import Places, Region
+from providers.sandbox.scene import Scene
 from providers.sandbox.scenes import paint_scenes
 from providers.sandbox.segmenting import Segmenter
 from providers.sandbox.strikes import ErrorAnswer, Strikes
 from providers.sandbox.upstream import Listener, Upstream, seeded
 
-_PAINTED_PIXELS = 2_500_000
+_PAINTED_PIXELS = 4_500_000
 """About what all scenes hold together."""
 _FETCHES_AT_ONCE = 64
 
@@ -41,6 +43,7 @@ class Sandbox:
         self._upstreams: dict[str, Upstream] = {}
         self._regions: dict[str, Region] = {}
         self._prodias: dict[str, prodia.Prodia] = {}
+        self._scenes: Mapping[str, Scene] = {}
         self._control: Listener | None = None
         self._open = AsyncExitStack()
 
@@ -55,6 +58,7 @@ class Sandbox:
         random_seed: int = 0,
         run_seconds: float = 0.009,
         output_seconds: int = 259_200,
+        strict: bool = False,
     ) -> Sandbox:
         """
         Start the four servers.
@@ -67,6 +71,7 @@ class Sandbox:
             random_seed: of the chances by which a fault with a share strikes.
             run_seconds: the least time that a run or a job takes.
             output_seconds: how long addresses of outputs are good; three days were seen in the wild.
+            strict: whether every upstream refuses fields that its documents do not name; Runflow's do so anyway.
 
         Raises:
             PortTaken: naming the port that somebody else has.
@@ -75,6 +80,8 @@ class Sandbox:
         sandbox = cls(host, clock, random_seed)
         try:
             await sandbox._start(host, ports(port), workers, run_seconds, output_seconds)
+            for jobs in sandbox._prodias.values():
+                jobs.strict = strict
         except BaseException:
             await sandbox.stop()
             raise
@@ -101,6 +108,7 @@ class Sandbox:
         """Build and start everything, in the order in which it is stopped backwards."""
         bench = Bench(workers)
         scenes = await bench.run(paint_scenes, pixels=_PAINTED_PIXELS)
+        self._scenes = {scene.name: scene for scene in scenes}
         segmenter = Segmenter(scenes, ClassicEngine(), bench)
         self._open.push_async_callback(segmenter.stop)
         connector = aiohttp.TCPConnector(limit=_FETCHES_AT_ONCE)
@@ -111,7 +119,11 @@ class Sandbox:
             else:
                 await self._start_prodia(plan, (host, port), segmenter, run_seconds)
         control = Control(
-            upstreams=self._upstreams, regions=self._regions, prodias=self._prodias, scenes=scenes, books=self._books
+            upstreams=self._upstreams,
+            regions=self._regions,
+            prodias=self._prodias,
+            scenes=self._scenes,
+            books=self._books,
         )
         self._control = Listener(CONTROL, control.app())
         self._open.push_async_callback(self._control.stop)
@@ -127,6 +139,7 @@ class Sandbox:
         output_seconds: int,
     ) -> None:
         """Start one region of Runflow."""
+        files = {scene.file_name: scene.file for scene in self._scenes.values()}
         region = Region(
             plan,
             segmenter=segmenter,
@@ -135,7 +148,11 @@ class Sandbox:
             clock=self._clock,
             run_seconds=run_seconds,
             output_seconds=output_seconds,
-            base=lambda: self.upstreams[plan.name],
+            places=Places(
+                base=lambda: self.upstreams[plan.name],
+                webhook=lambda: f"{self.control_url}/webhook",
+                known={url: files[name] for url, name in ADDRESSES.items()},
+            ),
         )
         self._open.push_async_callback(region.runs.stop)
         strikes = self._strikes(plan, runflow_errors.error_answer)
@@ -146,7 +163,14 @@ class Sandbox:
         self, plan: UpstreamPlan, address: tuple[str, int], segmenter: Segmenter, run_seconds: float
     ) -> None:
         """Start Prodia."""
-        work = Work(plan, segmenter=segmenter, books=self._books, clock=self._clock, run_seconds=run_seconds)
+        work = Work(
+            plan,
+            segmenter=segmenter,
+            books=self._books,
+            clock=self._clock,
+            run_seconds=run_seconds,
+            generated=self._scenes[GENERATED],
+        )
         jobs = prodia.Prodia(work)
         self._open.push_async_callback(jobs.stop)
         strikes = self._strikes(plan, prodia.error_answer)

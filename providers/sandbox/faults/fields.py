@@ -27,6 +27,12 @@ def choice(means: str, *words: str) -> Field:
     return Field(one_of(*words), f"{means}: {', '.join(words)} (default {words[0]})", required=False, default=words[0])
 
 
+def measure(means: str, *, least: float, most: float, default: float) -> Field:
+    """Return a field that takes a number within bounds."""
+    text = f"{means}: {least:g} to {most:g} (default {default:g})"
+    return Field(number(least, most), text, required=False, default=default)
+
+
 def number(least: float, most: float) -> Callable[[Any], float]:
     """Read a number within bounds."""
 

@@ -136,6 +136,29 @@ async def test_a_delivery_tells_its_attempts(runflow: Any, listener: Listener, b
     await runflow.get("/v1/runs/none/callback", status=404)
 
 
+@pytest.mark.parametrize(
+    ("retries", "statuses", "tried"),
+    [
+        ("model_page", [500, 503, 502], [500, 503, 502]),
+        ("model_page", [500, 404], [500, 404]),
+        ("model_page", [302], [302]),
+        ("concepts", [500, 404, 302, 429, 503], [500, 404, 302, 429, 503]),
+        ("concepts", [404], [404, 200]),
+    ],
+)
+async def test_callbacks_are_tried_again_as_either_document_says(
+    retries: str, statuses: list[int], tried: list[int], control: Any, runflow: Any, listener: Listener, body: Any
+) -> None:
+    """Three times and after 5xx alone, or five times and after all but a 2xx; the pauses are as long as wished."""
+    await control.habits("runflow-eu", callback_retries=retries, callback_pace=0.001)
+    listener.statuses = list(statuses)
+    run = await runflow.post(MODEL, body)
+    (record,) = await deliveries(runflow, run["id"], 1)
+    assert tried == [attempt["status_code"] for attempt in record["attempts"]]
+    assert {"model_page": 3, "concepts": 5}[retries] == record["max_attempts"]
+    assert len(tried) == listener.arrived.qsize()
+
+
 async def test_nobody_far_away_is_called(runflow: Any, body: Any) -> None:
     """An address that is not on this machine gets no callback; the record says why."""
     run = await runflow.post(MODEL, body | {"callback_url": "http://192.0.2.1/done"})

@@ -13,6 +13,7 @@ import yaml
 from providers.contract import Money
 from providers.sandbox import PortTaken, Sandbox, gateway_config
 from providers.sandbox.config import PRODIA_MICROUSD, RUNFLOW_MICROUSD
+from providers.sandbox.documented import ADDRESSES
 from providers.sandbox.faults import Kind
 from providers.workers import ThreadWorkers
 from tests.ports import free_row
@@ -187,7 +188,9 @@ def test_the_printed_configuration_names_exactly_its_own_addresses() -> None:
         "allow": [],
         "allow_pictures": ["127.0.0.1:9100"],
         "allow_masks": ["127.0.0.1:9101", "127.0.0.1:9102"],
+        "instead": {url: f"http://127.0.0.1:9100/scenes/{name}" for url, name in ADDRESSES.items()},
     } == told["fetch"]
+    assert "instead" not in yaml.safe_load(gateway_config("10.0.0.7", 9100))["fetch"]
 
 
 @pytest.mark.parametrize("port", [0, -1, 65_533])

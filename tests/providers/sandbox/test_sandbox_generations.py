@@ -189,7 +189,14 @@ async def test_the_extension_is_not_looked_at_where_that_is_switched_off(control
 async def test_habits_are_read_switched_and_go_back(control: Any) -> None:
     """What is not named goes back to usual; what is wrong is named, and changes nothing."""
     assert "cents" == (await control.habits("runflow-eu", balance="cents"))["balance"]
-    usual = {"smart_format": "png", "smart_polarity": "normal", "smart_extensions": True, "balance": "decimal"}
+    usual = {
+        "smart_format": "png",
+        "smart_polarity": "normal",
+        "smart_extensions": True,
+        "balance": "decimal",
+        "callback_retries": "model_page",
+        "callback_pace": 1,
+    }
     assert usual == await control.habits("runflow-eu")
     for upstream, value, word in (
         ("runflow-eu", {"balance": "euros"}, "balance: one of decimal, cents"),
