@@ -1,14 +1,21 @@
-"""Sandbox upstreams in a thread with a loop of its own, so that a busy gateway does not make its providers slow."""
+"""
+Sandbox upstreams in a process of their own, beside a gateway.
+
+So that neither is slow where the other is busy, and no fault of a picture's decoder there ends the gateway. The process
+ends when whoever started it does, however that ends: it reads a pipe whose other end nobody else holds.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
 import socket
-import threading
+import subprocess
+import sys
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from gateway.app import open_sandbox
 from gateway.serving import StartFailed
@@ -20,6 +27,9 @@ PORTS = 4
 
 #: How often free ports are looked for: somebody may take one before the sandbox does.
 ROUNDS = 10
+
+#: Seconds that the process gets to end by itself.
+PATIENCE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,48 +50,51 @@ def sandbox_running() -> Iterator[RunningSandbox]:
     Raises:
         StartFailed: it found no ports, or something is wrong with it.
     """
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
-    started: Future[RunningSandbox] = Future()
-    thread = threading.Thread(target=_run, args=(loop, stop, started), name="sandbox", daemon=True)
-    thread.start()
-    try:
-        yield started.result()
-    finally:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(stop.set)
-        thread.join()
-
-
-def _run(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, started: Future[RunningSandbox]) -> None:
-    """Run the sandbox in this thread until *stop* is set."""
-
-    async def run() -> None:
-        for rounds_left in reversed(range(ROUNDS)):
-            port = _free_ports()
+    command = [sys.executable, "-P", "-m", "gateway.sandboxed"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603 - our own
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            if not line:
+                raise StartFailed("the sandbox did not start; what it wrote to standard error says why")
+            yield RunningSandbox(**json.loads(line))
+        finally:
+            process.stdin.close()
             try:
-                sandbox = await open_sandbox(host=HOST, port=port)
-            except OSError:
-                if not rounds_left:
-                    raise
-                continue
-            try:
-                started.set_result(RunningSandbox(HOST, port, sandbox.control_url))
-                await stop.wait()
-            finally:
-                await sandbox.stop()
-            return
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
+
+async def _run() -> None:
+    """Run a sandbox, say where it is on standard output, and end with standard input."""
+    for rounds_left in reversed(range(ROUNDS)):
+        port = _free_ports()
+        try:
+            sandbox = await open_sandbox(host=HOST, port=port)
+            break
+        except OSError:
+            if not rounds_left:
+                raise
+    else:
+        raise AssertionError("the last round raises")
     try:
-        loop.run_until_complete(run())
-    except Exception as error:
-        if started.done():
-            raise
-        failure = StartFailed(f"the sandbox did not start: {error}")
-        failure.__cause__ = error
-        started.set_exception(failure)
+        sys.stdout.write(json.dumps(asdict(RunningSandbox(HOST, port, sandbox.control_url))) + "\n")
+        sys.stdout.flush()
+        await _end_of_input()
     finally:
-        loop.close()
+        await sandbox.stop()
+
+
+async def _end_of_input() -> None:
+    """Wait until the other end of standard input is closed."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while await reader.read(65_536):
+        pass
+    transport.close()
 
 
 def _free_ports() -> int:
@@ -101,3 +114,9 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+if __name__ == "__main__":
+    for _number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(_number, signal.SIG_IGN)  # they come to the whole group; the gateway first ends what is in flight
+    asyncio.run(_run())
