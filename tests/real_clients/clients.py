@@ -3,11 +3,12 @@ The documents' examples, made to run at a sandbox, and run as anybody would: pyt
 
 What is changed in an example, and nothing else:
 
-- the host, and the address of the picture, which nobody can reach from a test;
+- the host: for Prodia's client its `baseUrl`, beside its token;
 - line breaks that the document lost, where a language needs them;
-- for a Python example that was written with JSON's words, `true` and `false` are given a meaning;
-- Prodia's client is told its `baseUrl` beside its token, and SAM 2's picture is read from a file as SAM 3's is: making
-  one is another product.
+- for a Python example that was written with JSON's words, `true` and `false` are given a meaning.
+
+The keys in them are as good as any. The sandbox knows the addresses of their pictures, and has pictures of its own for
+them.
 """
 
 from __future__ import annotations
@@ -24,10 +25,6 @@ HERE = Path(__file__).parent
 
 RUNFLOW_HOST = "https://api.runflow.io"
 
-_PICTURES = (
-    "https://v3b.fal.media/files/b/0a92a995/fV5oYdcCV3NAmgWJISpIP_tmpdddcks4v.png",
-    "https://example.com/input.jpg",
-)
 _PATIENCE_SECONDS = 60
 _INSTALL_SECONDS = 120
 
@@ -36,12 +33,9 @@ class Missing(Exception):
     """Something that is not on this machine; the message says what, and what to do."""
 
 
-def pointed(example: str, *, upstream: str, picture: str) -> str:
-    """Return a Runflow example with another host and another picture."""
+def pointed(example: str, *, upstream: str) -> str:
+    """Return a Runflow example with another host."""
     assert RUNFLOW_HOST in example
-    assert any(url in example for url in _PICTURES)
-    for url in _PICTURES:
-        example = example.replace(url, picture)
     return example.replace(RUNFLOW_HOST, upstream)
 
 
@@ -95,7 +89,7 @@ def run_with_prodia(example: str, folder: Path, *, packages: Path, upstream: str
 
     Args:
         example: as the guide has it.
-        folder: where it finds `input.jpg` and leaves `mask_0.png` and so on.
+        folder: where it finds or leaves `input.jpg`, and leaves `mask_0.png` and so on.
         packages: as `installed` gives it.
         upstream: base URL of Prodia, `/v2` included.
 
@@ -105,16 +99,9 @@ def run_with_prodia(example: str, folder: Path, *, packages: Path, upstream: str
     token = "token: process.env.PRODIA_TOKEN,\n"
     assert example.count(token) == 1
     code = example.replace(token, f"{token}baseUrl: process.env.PRODIA_BASE_URL,\n")
-    (folder / "node_modules").symlink_to(packages, target_is_directory=True)
+    if not (folder / "node_modules").exists():
+        (folder / "node_modules").symlink_to(packages, target_is_directory=True)
     return run_node(code, folder, PRODIA_TOKEN="any", PRODIA_BASE_URL=upstream)
-
-
-def from_file(sam2_example: str) -> str:
-    """Return the SAM 2 example with a picture from a file instead of one that is made."""
-    made = r"// First generate an image.*?console\.log\(\"Saved input\.jpg\"\);\n"
-    code, count = re.subn(made, 'const imageBuffer = await fs.readFile("input.jpg");\n', sam2_example, flags=re.DOTALL)
-    assert count == 1
-    return code
 
 
 def installed(cache: Path) -> Path:

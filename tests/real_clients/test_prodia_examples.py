@@ -1,4 +1,4 @@
-"""The two segmentations of Prodia's guide, made by Prodia's own client at the sandbox."""
+"""The examples of Prodia's guide, run by Prodia's own client at the sandbox."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ import numpy as np
 import pytest
 
 from providers.contract import Mask
-from providers.local.classic import ClassicEngine
-from providers.sandbox.choosing import Ask, segments
 from providers.sandbox.scenes import Scene
-from providers.sandbox.segmenting import decode
 from tests.providers.contract_suite.sandboxes import RunningSandbox
-from tests.real_clients.clients import from_file, run_with_prodia
-from tests.real_clients.conftest import COFFEE, here
+from tests.real_clients.clients import run_with_prodia
+from tests.real_clients.conftest import here
 from tests.real_clients.documents import PRODIA_SAM2, PRODIA_SAM3
 
 MICROUSD = 1100
+PICTURE_MICROUSD = 1000
 
 #: Added to an example: what the client makes of an answer that it does not like.
 CAUGHT = 'process.on("uncaughtException", (error) => console.log(`${error.constructor.name}: ${error.message}`));\n'
@@ -44,26 +42,25 @@ def written(folder: Path) -> list[Mask]:
     return masks
 
 
-def test_sam2(packages: Path, sandbox: RunningSandbox, scenes: dict[str, Scene], tmp_path: Path) -> None:
-    """The SAM 2 example writes a mask for every object of the scene, each to the pixel, and one job is billed."""
-    scene = scenes["desk"]
-    printed = ran(from_file(PRODIA_SAM2), tmp_path, scene.png, packages=packages, sandbox=sandbox)
+def test_the_guide_from_its_first_line(
+    packages: Path, sandbox: RunningSandbox, scenes: dict[str, Scene], tmp_path: Path
+) -> None:
+    """SAM 2's example makes its picture and finds all in it; SAM 3's the robot cat; all exactly, and all billed."""
+    scene = scenes["robot-cat"]
+    upstream = sandbox.upstreams["prodia"]
+    printed = here(lambda: run_with_prodia(PRODIA_SAM2, tmp_path, packages=packages, upstream=upstream)).splitlines()
     truth = [thing.mask for thing in scene.objects]
-    assert ["Segmenting image...", f"Saved {len(truth)} mask files"] == printed
+    assert ["Generating image...", "Saved input.jpg", "Segmenting image..."] == printed[:-1]
+    assert f"Saved {len(truth)} mask files" == printed[-1]
     assert truth == written(tmp_path)
-    assert [MICROUSD] == [call["microusd"] for call in sandbox.books("prodia")]
-
-
-def test_sam3(packages: Path, sandbox: RunningSandbox, tmp_path: Path) -> None:
-    """The SAM 3 example, on a photograph, writes what the sandbox's engine finds there, and one job is billed."""
-    photograph = COFFEE.read_bytes()
-    printed = ran(PRODIA_SAM3, tmp_path, photograph, packages=packages, sandbox=sandbox)
-    found = segments(ClassicEngine(), decode(photograph), Ask(text="robot cat"))
-    masks = written(tmp_path)
-    assert ["Segmenting with prompt...", f"Saved {len(masks)} mask files"] == printed
-    assert masks
-    assert masks == found[: len(masks)]
-    assert [MICROUSD] == [call["microusd"] for call in sandbox.books("prodia")]
+    picture = (tmp_path / "input.jpg").read_bytes()
+    assert picture == scene.jpeg
+    for file in tmp_path.glob("mask_*.png"):
+        file.unlink()
+    printed = ran(PRODIA_SAM3, tmp_path, picture, packages=packages, sandbox=sandbox)
+    assert ["Segmenting with prompt...", "Saved 1 mask files"] == printed
+    assert [scene.objects[index].mask for index in scene.named("robot cat")] == written(tmp_path)
+    assert [PICTURE_MICROUSD, MICROUSD, MICROUSD] == [call["microusd"] for call in sandbox.books("prodia")]
 
 
 @pytest.mark.parametrize(("prompt", "count"), [("shoe", 2), ("left shoe", 1), ("robot cat", 0)])
