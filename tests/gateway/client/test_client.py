@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import numpy as np
 import pytest
+from cv2 import imencode
 
 from gateway.client import Client, GatewayUnreachable, Options, Problem
 from providers.contract import Box, Money, ObjectPrompt, Prompt, TextPrompt
@@ -39,6 +41,31 @@ async def test_picture_goes_by_url_too(gateway: Client, house: House) -> None:
     answer = await gateway.segment(url, [TextPrompt("right shoe")], options=Options(deployments=["prodia"]))
     assert answer.instances[0].mask is not None
     assert answer.instances[0].mask.mask() == house.truth("shoes", "right shoe")
+
+
+async def test_what_is_invented_is_said(gateway: Client, house: House) -> None:
+    """The sandbox's masks of a picture that it does not know carry a warning, kept ones too; true masks carry none."""
+    unknown = imencode(".jpg", np.arange(1500 * 2000 * 3, dtype=np.uint8).reshape(1500, 2000, 3))[1].tobytes()
+    for deployment in ("runflow-eu", "prodia"):
+        for cache in ("miss", "hit"):
+            options = Options(deployments=[deployment])
+            answer = await gateway.segment(unknown, [TextPrompt(f"cup for {deployment}")], options=options)
+            assert answer.caches == (cache,)
+            assert any("masks are invented" in warning for warning in answer.answers[0].warnings)
+        known = Options(deployments=[deployment])
+        answer = await gateway.segment(house.picture("coffee"), [TextPrompt("the cup")], options=known)
+        assert answer.answers[0].warnings == ()
+        assert answer.instances[0].mask is not None
+        assert answer.instances[0].mask.mask() == house.truth("coffee", "cup")
+
+
+async def test_pictures_of_the_providers_documents_are_fetched_from_the_sandbox(gateway: Client, house: House) -> None:
+    """Their addresses bring the sandbox's stand-ins, whether the gateway fetches them or an upstream does."""
+    url = "https://v3b.fal.media/files/b/0a92a995/fV5oYdcCV3NAmgWJISpIP_tmpdddcks4v.png"
+    for deployment in ("runflow-eu", "prodia"):
+        answer = await gateway.segment(url, [TextPrompt("keyboard")], options=Options(deployments=[deployment]))
+        assert answer.instances[0].mask is not None
+        assert answer.instances[0].mask.mask() == house.truth("desk", "keyboard")
 
 
 async def test_large_picture_goes_without_a_warning(gateway: Client) -> None:
