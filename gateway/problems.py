@@ -4,6 +4,7 @@ What can go wrong on our side, in our callers' words.
     GatewayError               .code, .field, .retry_after_seconds, .attempts
       + InvalidRequest           a field is missing, unknown or out of range
       |   + MalformedBody          the body is not JSON, or not what its Content-Type says
+      |   + MalformedRequest       what came is not HTTP that can be read in one way
       + RequestTooLarge          more bytes or values than a request may have
       + RequestTimeout           head or body came too slowly
       + HeadersTooLarge          more bytes or lines before the body than we read
@@ -98,6 +99,10 @@ class InvalidRequest(GatewayError):
 
 class MalformedBody(InvalidRequest):
     """The body is not JSON, or not what its Content-Type says."""
+
+
+class MalformedRequest(InvalidRequest):
+    """What came is not HTTP that can be read in one way."""
 
 
 class RequestTooLarge(GatewayError):

@@ -27,6 +27,7 @@ from gateway.problems import (
     InvalidRequest,
     LedgerDown,
     MalformedBody,
+    MalformedRequest,
     MethodNotAllowed,
     NoDeployment,
     NotFound,
@@ -50,6 +51,7 @@ MEDIA_TYPE = "application/problem+json"
 #: Every problem's status and its title, which never changes from one occurrence to the next.
 STATUS: dict[type[GatewayError], tuple[int, str]] = {
     MalformedBody: (400, "The body cannot be read"),
+    MalformedRequest: (400, "The request cannot be read"),
     InvalidRequest: (422, "The request is not valid"),
     RequestTimeout: (408, "The request came too slowly"),
     RequestTooLarge: (413, "The request is too large"),

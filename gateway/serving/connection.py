@@ -25,6 +25,7 @@ from gateway.problems import (
     GatewayError,
     HeadersTooLarge,
     MalformedBody,
+    MalformedRequest,
     Overloaded,
     RequestTimeout,
     TargetTooLong,
@@ -32,6 +33,7 @@ from gateway.problems import (
 from gateway.serving.exchange import SMALL_BYTES, Exchange
 from gateway.serving.heads import framing_of, parser_problem
 from gateway.serving.limits import EdgeLimits
+from gateway.serving.pace import Pace
 from gateway.serving.transport import GentleTransport
 
 
@@ -92,8 +94,7 @@ class Connection(HttpToolsProtocol):
         self._half_closed = False
         self._wire_bytes = 0
         self._body_bytes = 0
-        self._body_bytes_seen = 0
-        self._patience = self._body_seconds = 0.0
+        self._pace = Pace(limits)
 
     # What the loop calls
 
@@ -127,7 +128,7 @@ class Connection(HttpToolsProtocol):
         if self.reading is Reading.BODY:
             self._refuse_body(MalformedBody("the body ended early"))
         elif self.reading is Reading.HEAD and self._head_bytes:
-            self._refuse_head(MalformedBody("the request ended before its head was whole"))
+            self._refuse_head(MalformedRequest("the request ended before its head was whole"))
         return not self._answered
 
     # What the parser calls
@@ -172,10 +173,11 @@ class Connection(HttpToolsProtocol):
             self._stop(problem)
         self.reading = Reading.BODY
         self._way.lingers = True
-        self._wire_bytes = self._body_bytes = self._body_bytes_seen = 0
-        self._patience, self._body_seconds = self._limits.body_grace_seconds, 0.0
-        if self.parser.should_upgrade() and framing.length != 0:
-            self._body_head = framing.as_head()
+        self._wire_bytes = self._body_bytes = 0
+        if framing.length != 0:
+            self._pace = Pace(self._limits)
+            if self.parser.should_upgrade():
+                self._body_head = framing.as_head()
         self._begin(
             keep_alive=version != "1.0" and self.parser.should_keep_alive(),
             skips=framing.length is not None and framing.length <= SMALL_BYTES,
@@ -248,27 +250,15 @@ class Connection(HttpToolsProtocol):
         elif self._given_up or self._way.closing:
             return
         elif self.reading is Reading.BODY:
-            self._check_body(seconds)
+            waits = self.flow.read_paused or self.cycle.waiting_for_100_continue
+            slow = self._pace.problem(self._body_bytes, seconds=seconds, waits_for_us=waits)
+            if slow is not None:
+                self._refuse_body(slow)
         elif self.reading is Reading.HEAD:
             if now - self.since > limits.head_seconds:
                 self._refuse_head(RequestTimeout(f"the head was not whole after {limits.head_seconds:g} s"))
         elif self.idle and now - self.since > limits.idle_seconds:
             self.transport.close()
-
-    def _check_body(self, seconds: float) -> None:
-        """Drop a body that comes too slowly, unless it is we who keep it waiting."""
-        limits, cycle = self._limits, self.cycle
-        came, self._body_bytes_seen = self._body_bytes - self._body_bytes_seen, self._body_bytes
-        if self.flow.read_paused or cycle.waiting_for_100_continue:
-            return
-        patience = self._patience + came / limits.body_bytes_per_second - seconds
-        self._patience = min(patience, limits.body_most_patience_seconds)
-        self._body_seconds += seconds
-        if patience < 0:
-            rate = limits.body_bytes_per_second
-            self._refuse_body(RequestTimeout(f"the body came more slowly than {rate} bytes a second"))
-        elif self._body_seconds > limits.body_seconds:
-            self._refuse_body(RequestTimeout(f"the body was not whole after {limits.body_seconds:g} s"))
 
     def _feed(self, data: bytes) -> None:
         """Have the parser read that."""
@@ -284,7 +274,7 @@ class Connection(HttpToolsProtocol):
                 self._broken(error, data)
             break
         if self.reading is Reading.BODY and self._wire_bytes > self._limits.framing_bytes + 9 * self._body_bytes:
-            self._refuse_body(MalformedBody("the body has more framing than content; send larger chunks"))
+            self._refuse_body(MalformedRequest("the body has more framing than content; send larger chunks"))
 
     def _read_body_after_upgrade(self) -> None:
         """
@@ -327,7 +317,7 @@ class Connection(HttpToolsProtocol):
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
             if scope["method"] == "CONNECT":
                 return
-            raise MalformedBody("the address in the request line cannot be read") from None
+            raise MalformedRequest("the address in the request line cannot be read") from None
         scope["path"] = self.root_path + (urllib.parse.unquote(path) if "%" in path else path)
         scope["raw_path"] = self.root_path.encode("ascii") + raw
         scope["query_string"] = url.query or b""

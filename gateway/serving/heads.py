@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.problems import GatewayError, MalformedBody, NotImplementedHere
+from gateway.problems import GatewayError, MalformedRequest, NotImplementedHere
 
 #: Host: a name, an IPv4 address or an IPv6 address in brackets, and a port; RFC 3986 section 3.2.
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
@@ -42,7 +42,7 @@ def framing_of(headers: Sequence[tuple[bytes, bytes]], *, method: str, version: 
         version: as `1.1`.
 
     Raises:
-        MalformedBody: without the one Host that it needs, or with a framing that two readers may take for two.
+        MalformedRequest: without the one Host that it needs, or with a framing that two readers may take for two.
         NotImplementedHere: a method or a transfer coding that is not served.
     """
     hosts, length, coding = 0, 0, None
@@ -50,13 +50,13 @@ def framing_of(headers: Sequence[tuple[bytes, bytes]], *, method: str, version: 
         if name == b"host":
             hosts += 1
             if not _HOST.fullmatch(value):
-                raise MalformedBody("the Host header is no host and port", field="Host")
+                raise MalformedRequest("the Host header is no host and port", field="Host")
         elif name == b"content-length":
             length = int(value)
         elif name == b"transfer-encoding":
             coding = value if coding is None else coding + b", " + value
     if hosts > 1 or (hosts == 0 and version != "1.0"):
-        raise MalformedBody(f"the request has {hosts} Host headers; send one", field="Host")
+        raise MalformedRequest(f"the request has {hosts} Host headers; send one", field="Host")
     if method == _TUNNEL:
         raise NotImplementedHere("CONNECT: this server is no proxy")
     return Framing(length) if coding is None else _in_chunks(coding, version)
@@ -65,7 +65,7 @@ def framing_of(headers: Sequence[tuple[bytes, bytes]], *, method: str, version: 
 def _in_chunks(coding: bytes, version: str) -> Framing:
     """Return the framing of a body with a transfer coding."""
     if version == "1.0":
-        raise MalformedBody("HTTP/1.0 has no Transfer-Encoding; send Content-Length", field="Transfer-Encoding")
+        raise MalformedRequest("HTTP/1.0 has no Transfer-Encoding; send Content-Length", field="Transfer-Encoding")
     if coding.lower() != b"chunked":
         raise NotImplementedHere("of all transfer codings only `chunked`, once, is read", field="Transfer-Encoding")
     return Framing(None)
@@ -82,4 +82,4 @@ def parser_problem(kind: str, reason: str, start: bytes) -> GatewayError:
     """
     if kind == "HttpParserInvalidMethodError" and re.match(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^ ]+ HTTP/", start):
         return NotImplementedHere("this method is not known here")
-    return MalformedBody(f"this is no HTTP/1.1 request that can be read: {reason}")
+    return MalformedRequest(f"this is no HTTP/1.1 request that can be read: {reason}")
