@@ -29,6 +29,7 @@ from gateway.once_more import once_more
 from gateway.problems import (
     DeadlineExceeded,
     GatewayError,
+    InvalidImage,
     InvalidRequest,
     NoDeployment,
     ProviderFailure,
@@ -388,6 +389,8 @@ def _failed(purchase: Purchase, failure: NoAnswer, screening: Screening, service
         )
     ended = purchase.attempts[-1]
     said, others = (f"{ended.deployment}: {words}" for words in (ended.message, own_words(last)))
+    if last.invalid_picture:
+        return InvalidImage(said, field="image", attempts=attempts, others=others)
     if not last.elsewhere:
         refused = "the provider refused the request"
         return InvalidRequest(f"{refused}. {said}", attempts=attempts, others=f"{refused}. {others}")

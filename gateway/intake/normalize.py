@@ -53,7 +53,7 @@ def normalize(
         caller=caller,
         picture=picture,
         questions=tuple(
-            Question(picture, _prompt(prompt, picture, field), body.max_masks, body.min_score)
+            Question(picture, _prompt(prompt, picture, field), body.max_masks, body.min_score, caller.tenant)
             for field, prompt in prompts
         ),
         fields=tuple(field for field, _ in prompts),

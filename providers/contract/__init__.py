@@ -9,6 +9,7 @@ from providers.contract.decoders import (
     DecodersBusy,
     DecodingFailed,
     DecodingLate,
+    DecodingTooCostly,
     longest_seconds,
 )
 from providers.contract.deployment import (
@@ -106,6 +107,9 @@ from providers.contract.segmentation import (
     Segmentation,
     Usage,
 )
+from providers.contract.still import (
+    still_png,
+)
 from providers.contract.workers import (
     Workers,
     WorkersBusy,
@@ -132,6 +136,7 @@ __all__ = [
     "DecodesTooFar",
     "DecodingFailed",
     "DecodingLate",
+    "DecodingTooCostly",
     "Deployment",
     "ExemplarBox",
     "ExemplarsPrompt",
@@ -188,6 +193,7 @@ __all__ = [
     "is_gzip",
     "longest_seconds",
     "read_encoded",
+    "still_png",
     "undo",
     "upstream_account",
 ]

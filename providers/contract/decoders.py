@@ -29,6 +29,10 @@ class DecodingFailed(Exception):
     """
 
 
+class DecodingTooCostly(DecodingFailed):
+    """It took more time or memory than it may: bytes that were made for that, or too much for this machine."""
+
+
 class DecodingLate(Exception):
     """The call's deadline passed while its bytes were decoded; the work is ended. That says nothing of the bytes."""
 
@@ -57,8 +61,8 @@ class Decoders(Protocol):
 
         Raises:
             DecodersBusy: no process until the deadline, or too many wait for one.
-            DecodingFailed: the process died of it, or took longer or more memory than it may.
-            DecodingLate: the deadline passed while it was at work.
+            DecodingFailed: the process died of it, or (`DecodingTooCostly`) took more time or memory than it may.
+            DecodingLate: the deadline had passed, or passed while it was at work.
             Exception: what *function* raises, if its class is one of ours or of Python's own.
         """
         ...

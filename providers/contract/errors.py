@@ -39,6 +39,8 @@ class ProviderError(Exception):
     """Whether another deployment could cure it."""
     may_have_charged: bool = False
     """Whether the provider may bill the call although no segmentation came of it."""
+    invalid_picture: bool = False
+    """Whether it is the picture's file that cannot be used: the caller is told so, if nobody else can use it."""
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class ProviderError(Exception):
         *,
         elsewhere: bool | None = None,
         may_have_charged: bool | None = None,
+        invalid_picture: bool = False,
         status: int | None = None,
         upstream_ref: str | None = None,
         retry_after_seconds: float | None = None,
@@ -58,6 +61,7 @@ class ProviderError(Exception):
                 at fault or the provider failed; holds no secret, no signed URL, at most a few hundred characters.
             elsewhere: where this instance differs from its class.
             may_have_charged: where this instance differs from its class.
+            invalid_picture: whether the picture's file is at fault.
             status: the HTTP status that the provider answered with, if it answered.
             upstream_ref: the provider's name for the call, if it had given one before it failed.
             retry_after_seconds: how long the provider asks to be left alone.
@@ -67,6 +71,7 @@ class ProviderError(Exception):
         self.status = status
         self.upstream_ref = upstream_ref
         self.retry_after_seconds = retry_after_seconds
+        self.invalid_picture = invalid_picture
         if elsewhere is not None:
             self.elsewhere = elsewhere
         if may_have_charged is not None:

@@ -20,6 +20,8 @@ class Question:
     """The most instances to return, best first. The gateway cuts; a provider that can ask for fewer, should."""
     min_score: float | None = None
     """Leave out instances scored below this, in [0, 1]. Where a provider gives no score nothing is left out."""
+    tenant: str = ""
+    """Who asks: whose turn it is where decoders are scarce. No provider is told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, TypeVar, TypeVarTuple
 
-from providers.contract import Clock, Deadline, DecodingFailed, DecodingLate, longest_seconds
+from providers.contract import Clock, Deadline, DecodingFailed, DecodingLate, DecodingTooCostly, longest_seconds
 from providers.decoders.messages import Broke, NoMemory, Raised, Reply, Returned, job_bytes, read_reply
 from providers.decoders.process import DecoderProcess, KilledFromOutside
 from providers.decoders.turns import Turns
@@ -91,6 +91,9 @@ class DecoderProcesses:
     ) -> T:
         """Call *function* in a decoder process; see `contract.Decoders`."""
         await self._turns.take(tenant, deadline)
+        if deadline.passed:
+            self._turns.give(tenant)
+            raise DecodingLate("the deadline had passed before it was decoded")
         process = self._free.pop()  # the one that was used last is the likeliest to be there
         job = _Job(process, function, args, self._longest(pixels), asyncio.get_running_loop())
         late = job.loop.call_later(deadline.remaining(), job.stop, _Stop.LATE)
@@ -127,10 +130,10 @@ class DecoderProcesses:
                 raise DecoderDefect(trace)
             case NoMemory():
                 most = self._memory_bytes // 2**20
-                raise DecodingFailed(f"decoding it takes more memory than the {most} MB that a decoder may have")
+                raise DecodingTooCostly(f"decoding it takes more memory than the {most} MB that a decoder may have")
             case Exception():
                 if job.stopped is _Stop.TOO_LONG:
-                    raise DecodingFailed(f"decoding it took more than {job.seconds:.1f} seconds") from outcome
+                    raise DecodingTooCostly(f"decoding it took more than {job.seconds:.1f} seconds") from outcome
                 if job.stopped is _Stop.LATE:
                     raise DecodingLate("the deadline passed while it was decoded") from outcome
                 raise outcome

@@ -1,26 +1,29 @@
 """
-The provider `local`: a call to it is a call of a function on a worker thread.
+The provider `local`: a call to it is a call of a function in a decoder process, which decodes and segments.
 
 Three decisions:
-- What an engine has begun cannot be interrupted. At the deadline the caller hears `ProviderUnanswered`, and the thread
-  goes on to its end for nothing.
-- That lost work is not charged (`may_have_charged` is False): no company bills for it, so nobody could ever say what to
-  do with the money that would be held.
-- A question that no thread took up before the deadline is `ProviderUnreachable`, and is not worked on later either.
+- Both in one process: an engine's time is bounded as a codec's is, and the pixels are not copied from one to the other.
+- What is cut off at the deadline is not charged (`may_have_charged` is False): no company bills for it, so nobody could
+  ever say what to do with the money that would be held.
+- A picture that breaks its decoder is the caller's to mend, as one that cannot be decoded; one that takes too much of
+  this machine may still be one for another provider.
 """
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from providers.codec import Undecodable, decode
 from providers.contract import (
-    Clock,
     Deadline,
+    DecodersBusy,
+    DecodingFailed,
+    DecodingLate,
+    DecodingTooCostly,
     Deployment,
     Fate,
     Found,
@@ -33,18 +36,16 @@ from providers.contract import (
     ProviderOverloaded,
     ProviderRefused,
     ProviderUnanswered,
-    ProviderUnreachable,
     Question,
     Segmentation,
     Usage,
-    WorkersBusy,
 )
 from providers.local.classic import ClassicEngine
 from providers.local.engine import Engine
 from providers.local.scaling import Pixels
 
 _TOUCHES = 20
-"""How often a model touches each pixel, against once for decoding: what takes all but tiny pictures off the loop."""
+"""How often a model touches each pixel, against once for decoding."""
 
 
 class Local:
@@ -55,7 +56,7 @@ class Local:
         Take the engines in.
 
         Args:
-            means: its workers run the engines.
+            means: its decoder processes run the engines.
             engines: None stands for the one that needs no weights, `classic`.
         """
         self._means = means
@@ -105,27 +106,37 @@ class Local:
         deadline: Deadline,
     ) -> tuple[Segmentation, Usage]:
         """
-        Decode the picture and run the engine, off the event loop.
+        Decode the picture and run the engine, in a decoder process.
 
         Returns:
             The engine's instances, and the seconds from the first byte decoded to the last mask made.
 
         Raises:
             ProviderRefused: the picture cannot be decoded, or is not of the size that it is said to be.
-            ProviderOverloaded: no room among the workers.
-            ProviderUnreachable: the deadline passed before a worker took it up.
-            ProviderUnanswered: the deadline passed while it was worked on; nothing is charged.
+            ProviderOverloaded: no decoder process was free.
+            ProviderUnanswered: the deadline passed; nothing is charged.
             ProviderFailed: the engine failed.
         """
-        call = _Call(self._engines[deployment.model], question, self._means.clock, deadline)
+        engine = self._engines[deployment.model]
         height, width = question.picture.size
         try:
-            async with asyncio.timeout(deadline.remaining()):
-                instances, seconds = await self._means.workers.run(call.run, pixels=height * width * _TOUCHES)
-        except WorkersBusy as busy:
+            instances, seconds = await self._means.decoders.run(
+                segmented,
+                engine,
+                question,
+                pixels=height * width * _TOUCHES,
+                deadline=deadline,
+                tenant=question.tenant,
+            )
+        except DecodersBusy as busy:
             raise ProviderOverloaded(f"local: {busy}") from busy
-        except TimeoutError:
-            raise call.late() from None
+        except DecodingLate as late:
+            message = f"local: {engine.name} was still at work at the deadline"
+            raise ProviderUnanswered(message, may_have_charged=False) from late
+        except DecodingFailed as error:
+            message = f"local: the picture cannot be segmented: {error}"
+            costly = isinstance(error, DecodingTooCostly)
+            raise ProviderRefused(message, elsewhere=costly, invalid_picture=True) from error
         return Segmentation(instances), Usage(seconds=seconds)
 
     async def look_up(
@@ -140,44 +151,28 @@ class Local:
         return Found(Fate.NOT_CHARGED)
 
     async def close(self) -> None:
-        """Do nothing: the workers belong to whoever made them."""
+        """Do nothing: the processes belong to whoever made them."""
 
 
-@dataclass(slots=True)
-class _Call:
-    """One question on its way through a worker thread."""
+def segmented(engine: Engine, question: Question) -> tuple[tuple[Instance, ...], float]:
+    """
+    Decode and segment; return the instances and the seconds this took. For a decoder process.
 
-    engine: Engine
-    question: Question
-    clock: Clock
-    deadline: Deadline
-    began: bool = False
-    """Set by the worker, read by the event loop once it has stopped waiting."""
-
-    def run(self) -> tuple[tuple[Instance, ...], float]:
-        """Decode and segment; return the instances and the seconds this took."""
-        if self.deadline.passed:
-            raise self.late()
-        self.began = True
-        start = self.clock()
-        rgb = _decoded(self.question.picture)
-        try:
-            instances = tuple(self.engine.segment(rgb, self.question))
-        except ProviderError:
-            raise
-        except Exception as error:
-            # An engine may be anybody's code; whatever it raises, the contract promises a ProviderError.
-            what = f"{type(error).__name__}: {error}"
-            raise ProviderFailed(f"local: the engine {self.engine.name} failed: {what[:200]}") from error
-        return instances, self.clock() - start
-
-    def late(self) -> ProviderError:
-        """Return the error for a deadline that has passed."""
-        if self.began:
-            return ProviderUnanswered(
-                f"local: {self.engine.name} was still at work at the deadline", may_have_charged=False
-            )
-        return ProviderUnreachable(f"local: no worker took the question to {self.engine.name} up before the deadline")
+    Raises:
+        ProviderRefused: the picture cannot be decoded, or is of another size.
+        ProviderFailed: the engine failed.
+    """
+    start = time.perf_counter()
+    rgb = _decoded(question.picture)
+    try:
+        instances = tuple(engine.segment(rgb, question))
+    except (ProviderError, MemoryError, cv2.error):
+        raise
+    except Exception as error:
+        # An engine may be anybody's code; whatever it raises, the contract promises a ProviderError.
+        what = f"{type(error).__name__}: {error}"
+        raise ProviderFailed(f"local: the engine {engine.name} failed: {what[:200]}") from error
+    return instances, time.perf_counter() - start
 
 
 def _decoded(picture: Picture) -> Pixels:
@@ -188,14 +183,13 @@ def _decoded(picture: Picture) -> Pixels:
         ProviderRefused: it cannot be decoded, or is of another size.
     """
     try:
-        rgb = cv2.imdecode(np.frombuffer(picture.data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        raise ProviderRefused(f"local: the picture cannot be decoded: {str(error)[:200]}") from error
-    if rgb is None:
-        raise ProviderRefused(f"local: the picture cannot be decoded as {picture.media_type}")
+        rgb = decode(picture.data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    except Undecodable as error:
+        raise ProviderRefused(f"local: the picture cannot be decoded: {error}", invalid_picture=True) from error
     if rgb.shape[:2] != picture.size:
         raise ProviderRefused(
             f"local: the picture decodes to {rgb.shape[1]} x {rgb.shape[0]} pixels, "
-            f"and is said to have {picture.width} x {picture.height}"
+            f"and is said to have {picture.width} x {picture.height}",
+            invalid_picture=True,
         )
     return rgb.astype(np.uint8, copy=False)

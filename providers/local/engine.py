@@ -10,7 +10,11 @@ from providers.local.scaling import Pixels
 
 
 class Engine(Protocol):
-    """One local model. It is called from worker threads, several at once, and never on the event loop."""
+    """
+    One local model. It is called in decoder processes, never in the gateway's own.
+
+    Law: it can be pickled and is small, since it is sent with every question; what has weights is a server of its own.
+    """
 
     @property
     def name(self) -> str:

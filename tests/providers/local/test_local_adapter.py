@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-import threading
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,6 @@ from providers.contract import (
     AutomaticPrompt,
     Box,
     Capabilities,
-    Clock,
     Deadline,
     Deployment,
     Fetcher,
@@ -34,7 +33,6 @@ from providers.contract import (
     ProviderOverloaded,
     ProviderRefused,
     ProviderUnanswered,
-    ProviderUnreachable,
     Question,
     Secret,
     Upstream,
@@ -68,10 +66,10 @@ def picture(form: str = "PNG", mode: str = "RGB") -> Picture:
     return Picture(file.getvalue(), f"image/{form.lower()}", 200, 160, "blake3:00")
 
 
-def means(workers: ThreadWorkers, clock: Clock = time.monotonic) -> Means:
-    """Return what the provider is built with; it takes the workers and the clock of it."""
+def means(workers: ThreadWorkers) -> Means:
+    """Return what the provider is built with; it takes the decoder processes of it."""
     unused = Unused()
-    return Means(unused, unused, workers, shared_decoders(), clock, asyncio.sleep)
+    return Means(unused, unused, workers, shared_decoders(), time.monotonic, asyncio.sleep)
 
 
 @pytest.fixture
@@ -87,30 +85,41 @@ def in_a_minute() -> Deadline:
     return Deadline.after(60, time.monotonic)
 
 
-@dataclass
-class Gate:
-    """An engine that works until it is let go."""
+@dataclass(frozen=True)
+class Slow:
+    """An engine that takes its time."""
 
-    name: str = "gate"
-    model: Model = field(default_factory=lambda: Model("gate", "gate", Capabilities(frozenset({PromptKind.AUTOMATIC}))))
-    entered: threading.Event = field(default_factory=threading.Event)
-    opened: threading.Event = field(default_factory=threading.Event)
-    calls: int = 0
-    failure: Exception | None = None
+    seconds: float = 60.0
+    name: str = "slow"
+    model: Model = field(default_factory=lambda: Model("slow", "slow", Capabilities(frozenset({PromptKind.AUTOMATIC}))))
 
     def segment(self, rgb: npt.NDArray[np.uint8], question: Question) -> Sequence[Instance]:
         """Wait, and find nothing."""
         assert rgb.shape[:2] == question.picture.size
-        self.calls += 1
-        self.entered.set()
-        assert self.opened.wait(60)
-        if self.failure is not None:
-            raise self.failure
+        time.sleep(self.seconds)
         return []
 
 
+@dataclass(frozen=True)
+class Broken(Slow):
+    """An engine with a defect."""
+
+    def segment(self, rgb: npt.NDArray[np.uint8], question: Question) -> Sequence[Instance]:  # noqa: ARG002
+        """Fail."""
+        raise RuntimeError("out of ideas")
+
+
+@dataclass(frozen=True)
+class Crashing(Slow):
+    """An engine that takes its process with it, as a codec does."""
+
+    def segment(self, rgb: npt.NDArray[np.uint8], question: Question) -> Sequence[Instance]:  # noqa: ARG002
+        """Die."""
+        os.abort()
+
+
 AUTOMATIC = Question(picture(), AutomaticPrompt(), max_masks=5)
-AT_THE_GATE = replace(DEPLOYMENT, model="gate")
+SLOWLY = replace(DEPLOYMENT, model="slow")
 
 
 def test_it_says_what_it_can_be_asked(workers: ThreadWorkers) -> None:
@@ -163,21 +172,12 @@ async def test_an_object_is_found_in_every_kind_of_picture(
     await local.close()
 
 
-async def test_it_works_off_the_event_loop_and_counts_its_seconds(workers: ThreadWorkers) -> None:
-    """The engine runs in another thread, and the usage is what the clock went on by meanwhile."""
-    ticks = iter((100.0, 102.5))
-    threads: list[threading.Thread] = []
-
-    class Watched(ClassicEngine):
-        def segment(self, rgb: npt.NDArray[np.uint8], question: Question) -> list[Instance]:
-            threads.append(threading.current_thread())
-            return super().segment(rgb, question)
-
-    local = Local(means(workers, lambda: next(ticks)), [Watched()])
+async def test_it_finds_everything_and_counts_its_seconds(workers: ThreadWorkers) -> None:
+    """Without a prompt it finds the rectangle and what is around it, and says how long that took."""
+    local = Local(means(workers))
     segmentation, usage = await local.segment(AUTOMATIC, DEPLOYMENT, attempt_id="a", deadline=in_a_minute())
     assert [instance.mask.area for instance in segmentation.instances] == [160 * 200 - SQUARE.area, SQUARE.area]
-    assert usage.seconds == 2.5
-    assert threads != [threading.current_thread()]
+    assert 0 < usage.seconds < 60
 
 
 @pytest.mark.parametrize("data", [b"", b"not a picture", picture().data[:60]])
@@ -197,67 +197,40 @@ async def test_a_picture_of_another_size_is_refused(workers: ThreadWorkers) -> N
 
 
 async def test_an_engine_that_fails_is_a_provider_that_failed(workers: ThreadWorkers) -> None:
-    """Whatever an engine raises, the caller hears ProviderFailed with its cause."""
-    gate = Gate(failure=RuntimeError("out of memory"))
-    gate.opened.set()
-    with pytest.raises(ProviderFailed, match="the engine gate failed: RuntimeError: out of memory") as failed:
-        await Local(means(workers), [gate]).segment(AUTOMATIC, AT_THE_GATE, attempt_id="a", deadline=in_a_minute())
-    assert isinstance(failed.value.__cause__, RuntimeError)
+    """Whatever an engine raises, the caller hears ProviderFailed with its words."""
+    local = Local(means(workers), [Broken()])
+    with pytest.raises(ProviderFailed, match="the engine slow failed: RuntimeError: out of ideas"):
+        await local.segment(AUTOMATIC, SLOWLY, attempt_id="a", deadline=in_a_minute())
 
 
-async def test_a_deadline_that_has_passed_starts_nothing(workers: ThreadWorkers) -> None:
-    """Without time left the engine is not called."""
-    gate = Gate()
-    with pytest.raises(ProviderUnreachable, match="no worker took"):
-        await Local(means(workers), [gate]).segment(
-            AUTOMATIC, AT_THE_GATE, attempt_id="a", deadline=Deadline.after(-1, time.monotonic)
-        )
-    assert gate.calls == 0
+async def test_a_picture_that_breaks_its_decoder_is_refused(workers: ThreadWorkers) -> None:
+    """A crash is the picture's fault and costs nothing; what only takes too long may go to another provider."""
+    for engine, elsewhere, words in ((Crashing(), False, "crashed"), (Slow(), True, "more than 2.2 seconds")):
+        with pytest.raises(ProviderRefused, match=words) as refused:
+            await Local(means(workers), [engine]).segment(AUTOMATIC, SLOWLY, attempt_id="a", deadline=in_a_minute())
+        error = refused.value
+        assert (elsewhere, True, False) == (error.elsewhere, error.invalid_picture, error.may_have_charged)
 
 
-async def test_work_past_the_deadline_is_unanswered_and_free(workers: ThreadWorkers) -> None:
-    """The caller hears at the deadline, nothing may have been charged, and the thread is free again afterwards."""
-    gate = Gate()
-    local = Local(means(workers), [gate])
-    try:
-        with pytest.raises(ProviderUnanswered, match="still at work at the deadline") as late:
-            await local.segment(AUTOMATIC, AT_THE_GATE, attempt_id="a", deadline=Deadline.after(0.2, time.monotonic))
-    finally:
-        gate.opened.set()
+@pytest.mark.parametrize("seconds", [-1.0, 0.3])
+async def test_work_past_the_deadline_is_unanswered_and_free(workers: ThreadWorkers, seconds: float) -> None:
+    """The caller hears at the deadline, nothing may have been charged, and the next question is answered."""
+    local = Local(means(workers), [Slow(), ClassicEngine()])
+    deadline = Deadline.after(seconds, time.monotonic)
+    with pytest.raises(ProviderUnanswered, match="still at work at the deadline") as late:
+        await local.segment(AUTOMATIC, SLOWLY, attempt_id="a", deadline=deadline)
     assert (late.value.elsewhere, late.value.may_have_charged) == (True, False)
-    again = await local.segment(AUTOMATIC, AT_THE_GATE, attempt_id="b", deadline=in_a_minute())
-    assert again[0].instances == ()
+    again = await local.segment(AUTOMATIC, DEPLOYMENT, attempt_id="b", deadline=in_a_minute())
+    assert 2 == len(again[0].instances)
 
 
-async def test_a_question_that_waited_too_long_is_never_worked_on(workers: ThreadWorkers) -> None:
-    """One that got no thread before its deadline is unreachable, and its work is left out when a thread comes free."""
-    gate = Gate()
-    local = Local(means(workers), [gate])
-    first = asyncio.create_task(local.segment(AUTOMATIC, AT_THE_GATE, attempt_id="a", deadline=in_a_minute()))
-    try:
-        assert await asyncio.to_thread(gate.entered.wait, 60)
-        with pytest.raises(ProviderUnreachable, match="no worker took"):
-            await local.segment(AUTOMATIC, AT_THE_GATE, attempt_id="b", deadline=Deadline.after(0.1, time.monotonic))
-    finally:
-        gate.opened.set()
-    await first
-    await local.segment(AUTOMATIC, AT_THE_GATE, attempt_id="c", deadline=in_a_minute())
-    assert gate.calls == 2
-
-
-async def test_full_workers_are_an_overloaded_provider(workers: ThreadWorkers) -> None:
-    """With one question at work and one waiting, the third goes elsewhere at once."""
-    gate = Gate()
-    local = Local(means(workers), [gate])
-    held = [
-        asyncio.create_task(local.segment(AUTOMATIC, AT_THE_GATE, attempt_id=name, deadline=in_a_minute()))
-        for name in ("a", "b")
-    ]
-    try:
-        assert await asyncio.to_thread(gate.entered.wait, 60)
-        with pytest.raises(ProviderOverloaded) as busy:
-            await local.segment(AUTOMATIC, AT_THE_GATE, attempt_id="c", deadline=in_a_minute())
-    finally:
-        gate.opened.set()
+async def test_no_free_decoder_is_an_overloaded_provider(workers: ThreadWorkers) -> None:
+    """A question that gets no process before its deadline goes elsewhere, and is never worked on."""
+    local = Local(means(workers), [Slow()])
+    first = asyncio.create_task(local.segment(AUTOMATIC, SLOWLY, attempt_id="a", deadline=in_a_minute()))
+    await asyncio.sleep(0)
+    with pytest.raises(ProviderOverloaded, match="no decoder was free") as busy:
+        await local.segment(AUTOMATIC, SLOWLY, attempt_id="b", deadline=Deadline.after(0.1, time.monotonic))
     assert (busy.value.elsewhere, busy.value.may_have_charged) == (True, False)
-    await asyncio.gather(*held)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
