@@ -34,5 +34,5 @@ def decode(data: bytes, flags: int) -> npt.NDArray[Any]:
             raise MemoryError from error
         raise Undecodable(str(error.err or error)[:200]) from error
     if pixels is None:
-        raise Undecodable("the file is damaged or cut off, or no picture")
+        raise Undecodable("it is cut off or damaged")
     return pixels

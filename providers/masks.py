@@ -17,8 +17,9 @@ sixteen, a palette, an alpha channel, JPEG's ringing, or another size. The rules
    and what is left when it is cut out always does. An all-white mask tells nothing, and stays white.
 7. Equal masks of one answer count once.
 
-A larger black and white PNG of 8 bits, which nearly all masks are, is read without its pixels (`png_runs`). OpenCV
-decodes the rest: it takes about 60 % of Pillow's time, and refuses files that are cut or fail their checksum.
+A black and white PNG, which nearly all masks are, is read without a codec (`png_runs`). OpenCV decodes the rest, in a
+decoder process (`mask_files`): it takes about 60 % of Pillow's time, and refuses files that are cut or fail their
+checksum.
 """
 
 from __future__ import annotations
@@ -32,12 +33,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from providers.codec import Undecodable, decode
 from providers.contract import Box, Instance, Mask
 from providers.contract.headers import PictureHeader, UnreadablePicture, read_header, still_picture
 from providers.png_runs import read_black_and_white
-
-#: Most pixels that a mask file may claim: four times the largest picture that any provider takes (4096 x 4096).
-MOST_PIXELS = 64 * 1024 * 1024
 
 #: How far apart red, green and blue may lie, of 255, in a picture that still counts as grey: what codecs do to grey.
 _GREY_SPREAD = 48
@@ -53,10 +52,6 @@ _TURNED_SHARE = 0.5
 
 #: How well the provider's box has to fit the black, and how badly the white, for a mask to be turned over (IoU).
 _FITS, _MISFITS = 0.8, 0.5
-
-#: Below this a whole decoder is as quick as reading rows: its time goes with the pixels, theirs begins at a tenth of a
-#: millisecond (measured beside each other on masks of 256 x 256).
-_WORTH_PIXELS = 100_000
 
 #: Formats that masks come in.
 _READ = frozenset({"image/png", "image/jpeg", "image/webp"})
@@ -94,7 +89,7 @@ def read_mask(
     data: bytes, *, size: tuple[int, int], polarity: Polarity = Polarity.WHITE, box: Box | None = None
 ) -> MaskReading:
     """
-    Read a mask file.
+    Read a mask file, whatever it takes. For files of our own; those of others are `mask_files`' business.
 
     Args:
         data: the whole file, PNG, JPEG or WebP.
@@ -103,20 +98,82 @@ def read_mask(
         box: where the provider says that the object is, in pixels of the picture; None where it says nothing.
 
     Raises:
-        UnreadableMask: not a picture, too many pixels, cut off, or a picture in colours.
+        UnreadableMask: not a picture, cut off, or a picture in colours.
     """
-    data, header = _still(data)
-    if header.width * header.height > MOST_PIXELS:
-        raise UnreadableMask(f"the mask claims {header.width}x{header.height} pixels; {MOST_PIXELS} are read at most")
-    plain = _read_plain(data, header, size)
-    if plain is not None and _is_certain(plain, polarity, box):
-        return MaskReading(plain)
-    pixels = _decode(data, header)
+    header = read_mask_header(data)
+    plain = read_plain_mask(data, header, size=size, polarity=polarity, box=box)
+    return plain or decode_mask(data, size=size, polarity=polarity, box=box)
+
+
+def decode_mask(
+    data: bytes, *, size: tuple[int, int], polarity: Polarity = Polarity.WHITE, box: Box | None = None
+) -> MaskReading:
+    """Read a mask file with a codec, as `read_mask`; what a stranger has made, in a decoder process."""
+    header = read_mask_header(data)
+    try:
+        pixels = decode(data, cv2.IMREAD_UNCHANGED)
+    except Undecodable as error:
+        raise UnreadableMask(f"the mask is a {header.media_type} file that cannot be decoded: {error}") from error
     cut_out = _alpha(pixels)
     solid, warnings = (cut_out, ()) if cut_out is not None else _object_in(pixels, lossless=_is_png(header))
+    return _finished(solid, warnings, size, polarity, box, certain=cut_out is not None)
+
+
+def read_mask_header(data: bytes) -> PictureHeader:
+    """
+    Return the header of a mask file.
+
+    Raises:
+        UnreadableMask: it is none that is read, or no codec is to see it.
+    """
+    try:
+        header = read_header(data)
+    except UnreadablePicture as error:
+        raise UnreadableMask(f"the mask is no PNG, JPEG or WebP file that can be read: {error}") from None
+    if header.media_type not in _READ:
+        raise UnreadableMask(f"the mask is no PNG, JPEG or WebP file: it is {header.media_type}")
+    if not header.complete:
+        # Some decoders fill what is missing with middle grey, which would count as the object.
+        raise UnreadableMask("the mask is a JPEG file that was cut off")
+    return header
+
+
+def read_plain_mask(
+    data: bytes,
+    header: PictureHeader,
+    *,
+    size: tuple[int, int],
+    polarity: Polarity = Polarity.WHITE,
+    box: Box | None = None,
+) -> MaskReading | None:
+    """
+    Read a black and white PNG without a codec; None for all else, damaged files included. As `read_mask`.
+
+    It takes a byte a pixel of the size that the header claims, whatever the file holds.
+    """
+    if not _is_png(header):
+        return None
+    plain = read_black_and_white(still_picture(data, header), width=header.width, height=header.height)
+    if plain is None:
+        return None
+    if plain.size == size and _is_certain(plain, polarity, box):
+        return MaskReading(plain)
+    return _finished(plain.bitmap.view(np.bool_), (), size, polarity, box, certain=False)
+
+
+def _finished(
+    solid: _Solid,
+    warnings: tuple[str, ...],
+    size: tuple[int, int],
+    polarity: Polarity,
+    box: Box | None,
+    *,
+    certain: bool,
+) -> MaskReading:
+    """Bring a mask to the picture's size, and find the object in it where that is not *certain* yet."""
     if solid.shape != size:
         solid, warnings = _resized(solid, size), (*warnings, *_said_of_size(solid.shape, size))
-    if cut_out is None:
+    if not certain:
         solid, more = _the_object(solid, polarity, box)
         warnings = (*warnings, *more)
     return MaskReading(Mask.from_bitmap(solid), warnings)
@@ -133,32 +190,6 @@ def distinct(instances: Sequence[Instance]) -> tuple[tuple[Instance, ...], tuple
         return tuple(instances), ()
     again = len(instances) - len(kept)
     return tuple(kept.values()), (f"{again} of the provider's masks were equal to another and are left out.",)
-
-
-def _still(data: bytes) -> tuple[bytes, PictureHeader]:
-    """
-    Return the file as a codec may see it, without the chunks of an animation, and its header.
-
-    Raises:
-        UnreadableMask: it is none that is read, or no codec is to see it.
-    """
-    try:
-        header = read_header(data)
-    except UnreadablePicture as error:
-        raise UnreadableMask(f"the mask is no PNG, JPEG or WebP file that can be read: {error}") from None
-    if header.media_type not in _READ:
-        raise UnreadableMask(f"the mask is no PNG, JPEG or WebP file: it is {header.media_type}")
-    if not header.complete:
-        # Some decoders fill what is missing with middle grey, which would count as the object.
-        raise UnreadableMask("the mask is a JPEG file that was cut off")
-    return still_picture(data, header), header
-
-
-def _read_plain(data: bytes, header: PictureHeader, size: tuple[int, int]) -> Mask | None:
-    """Read a larger black and white PNG of the picture's size, which nearly all masks are; None for all else."""
-    if not _is_png(header) or (header.height, header.width) != size or size[0] * size[1] < _WORTH_PIXELS:
-        return None
-    return read_black_and_white(data, width=header.width, height=header.height)
 
 
 def _is_certain(white: Mask, polarity: Polarity, box: Box | None) -> bool:
@@ -240,17 +271,6 @@ def _alpha(pixels: npt.NDArray[Any]) -> _Solid | None:
         return None
     solid: _Solid = alpha >= (1 << (8 * alpha.dtype.itemsize - 1))
     return solid
-
-
-def _decode(data: bytes, header: PictureHeader) -> npt.NDArray[Any]:
-    """Return the pixels as they are stored: `(height, width)` or `(height, width, channels)`, 8 or 16 bits."""
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise UnreadableMask(f"the mask cannot be decoded: {error.err}") from error
-    if pixels is None:
-        raise UnreadableMask(f"the mask is a {header.media_type} file that is cut off or damaged")
-    return pixels
 
 
 def _object_in(pixels: npt.NDArray[Any], *, lossless: bool) -> tuple[_Solid, tuple[str, ...]]:

@@ -13,13 +13,18 @@ one above to the left, and the pixel to the left elsewhere; so each change in th
 row. That the file holds nothing but 0 and 255 is proved by the signs: 255 has to stand exactly where an unpredicted
 pixel turns out white.
 
+A file of one bit a pixel has eight of them in a byte, and hardly ever a filter: its rows are unpacked as they are.
+
 Everything else (other depths, colours, interlaced, grey levels, the filter Average, damage of any kind) is left to a
-whole decoder, which also decides what is to be refused.
+whole decoder, which also decides what is to be refused. That one runs in a process of its own, so that small files are
+read here as well, although a codec would be as quick with them: the way there and back takes as long.
 
 Source: https://www.w3.org/TR/png-3/ sections 5 (chunks), 7.3 and 9 (filters), 10 (compression), read 2026-11.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +35,11 @@ from providers.contract import Mask
 _SIGNATURE_BYTES = 8
 #: Length, type and checksum around a chunk's content.
 _FRAME_BYTES = 12
-#: Depth 8, grey, deflate, the five filters, not interlaced: IHDR after width and height.
+#: Depth 8 or 1, grey, deflate, the five filters, not interlaced: IHDR after width and height.
 _PLAIN_GREY = bytes((8, 0, 0, 0, 0))
+_PLAIN_BITS = bytes((1, 0, 0, 0, 0))
+#: Chunks that are looked through; what libpng writes has one for each 8 kB.
+_MOST_CHUNKS = 4096
 #: Chunks that change no pixel. tRNS, which does, is not among them.
 _HARMLESS = frozenset(
     {b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"pHYs", b"tEXt", b"zTXt", b"iTXt", b"tIME", b"eXIf", b"bKGD"}
@@ -52,35 +60,52 @@ def read_black_and_white(data: bytes, *, width: int, height: int) -> Mask | None
         width: of the picture in pixels, as its header says.
         height: the same.
     """
-    compressed = _compressed(data)
-    if compressed is None:
+    plain = _plain(data)
+    if plain is None:
         return None
-    length = height * (width + 1)
+    row_bytes = 1 + (width if plain.bits == 8 else -(-width // 8))
+    length = height * row_bytes
     inflating = zlib_ng.decompressobj()
     try:
-        filtered = inflating.decompress(compressed, length + 1)
+        filtered = inflating.decompress(plain.compressed, length + 1)
     except zlib_ng.error:  # type: ignore[misc]  # its types call the class an instance
         return None
     if len(filtered) != length or not inflating.eof or inflating.unused_data:
         return None
-    return _mask(np.frombuffer(filtered, np.uint8).reshape(height, width + 1))
+    rows = np.frombuffer(filtered, np.uint8).reshape(height, row_bytes)
+    return _mask(rows) if plain.bits == 8 else _mask_of_bits(rows, width)
 
 
-def _compressed(data: bytes) -> bytes | None:
-    """Return the compressed rows of a plain grey file; None for any other, and for one whose checksums do not hold."""
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """A grey file that is not interlaced."""
+
+    bits: int
+    """A pixel's: 8 or 1."""
+    compressed: bytes
+    """Its rows."""
+
+
+def _plain(data: bytes) -> _Plain | None:
+    """Take a plain grey file apart; None for any other, and for one whose checksums do not hold."""
     pieces: list[bytes] = []
+    bits = 0
     place = _SIGNATURE_BYTES
-    while place + _FRAME_BYTES <= len(data):
+    for _ in range(_MOST_CHUNKS):
+        if place + _FRAME_BYTES > len(data):
+            return None
         end = place + _FRAME_BYTES + int.from_bytes(data[place : place + 4], "big")
         kind, content = data[place + 4 : place + 8], data[place + 8 : end - 4]
         if kind == b"IEND":
-            return b"".join(pieces) if pieces else None
+            return _Plain(bits, b"".join(pieces)) if pieces and bits else None
         if kind in {b"IHDR", b"IDAT"}:
             if zlib_ng.crc32(content, zlib_ng.crc32(kind)) != int.from_bytes(data[end - 4 : end], "big"):
                 return None
             if kind == b"IDAT":
                 pieces.append(content)
-            elif content[8:] != _PLAIN_GREY:
+            elif content[8:] in {_PLAIN_GREY, _PLAIN_BITS}:
+                bits = content[8]
+            else:
                 return None
         elif kind not in _HARMLESS:
             return None
@@ -102,6 +127,21 @@ def _mask(filtered: _Bytes) -> Mask | None:
     if solid is None or not np.array_equal(differs & solid, brighter):
         return None
     return Mask.from_edges((height, width), _edges(solid, height, width), starts_solid=bool(solid[0, 0] & np.uint64(2)))
+
+
+def _mask_of_bits(filtered: _Bytes, width: int) -> Mask | None:
+    """Read `(height, 1 + bytes)` filtered bytes of eight pixels each; None where a filter looks at three neighbours."""
+    filters, rows = filtered[:, 0], filtered[:, 1:]
+    counts = np.bincount(filters, minlength=5)
+    if counts.size > 5 or counts[3] or counts[_PAETH]:
+        return None
+    if counts[_SUB] or counts[_UP]:
+        rows = rows.copy()
+        sub = filters == _SUB
+        rows[sub] = np.add.accumulate(rows[sub], axis=1, dtype=np.uint8)
+        for row in np.flatnonzero(filters[1:] == _UP) + 1:  # nothing is above the first one
+            rows[row] += rows[row - 1]
+    return Mask.from_bitmap(np.unpackbits(rows, axis=1, count=width))
 
 
 def _to_words(flags: npt.NDArray[np.generic]) -> _Words:

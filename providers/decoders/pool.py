@@ -188,7 +188,7 @@ class _Job:
             except KilledFromOutside:
                 self.loop.call_soon_threadsafe(self._finish)
                 reply = self._reply_to(job)  # once more, unless it was we
-            return read_reply(reply, roots=frozenset({self.function.__module__.partition(".")[0]}))
+            return read_reply(reply, roots=frozenset({getattr(self.function, "__module__", "").partition(".")[0]}))
         except ValueError:
             self.process.end()
             return DecodingFailed("its decoder sent back what no decoder may")

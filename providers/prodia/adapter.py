@@ -21,6 +21,7 @@ from providers.contract import (
     Found,
     Means,
     Model,
+    Picture,
     ProviderFailed,
     Question,
     Reply,
@@ -30,16 +31,19 @@ from providers.contract import (
 )
 from providers.decoding import decoded
 from providers.deployment_checks import OptionRule, check_http_deployment
-from providers.masks import UnreadableMask
+from providers.mask_files import MaskFile, MaskReader
+from providers.masks import MaskReading, UnreadableMask
 from providers.prodia.catalogue import ENDPOINT, MODELS, MOST_MASKS, SAM2, SAM3
 from providers.prodia.multipart import MOST_PARTS
-from providers.prodia.reading import read_masks
 from providers.prodia.translate import to_error, to_job, to_job_error, to_segmentation
 from providers.prodia.wire import Answer, job_body, read_answer
 from providers.warning_header import warnings_in
 
-#: Largest answer that is read.
+#: Largest answer that is read, to any question; and to one: this, and for each pixel of the picture so many bytes. A
+#: black and white PNG has a hundredth of a byte a pixel, so that hundreds of masks find room.
 _MOST_ANSWER_BYTES = 64 * 1024 * 1024
+_ANSWER_BYTES = 4 * 1024 * 1024
+_ANSWER_BYTES_A_PIXEL = 16
 
 #: What `deployment.options` may hold.
 OPTIONS = MappingProxyType(
@@ -144,7 +148,7 @@ class Prodia:
             headers=account.headers,
             content=body,
             deadline=deadline,
-            max_bytes=_MOST_ANSWER_BYTES,
+            max_bytes=_most_bytes(question.picture),
         )
         if not 200 <= reply.status < 300:
             raise to_error(reply, now=self._wall_clock(), hide=account.hide)
@@ -204,9 +208,16 @@ class Prodia:
         """Read the masks, as many as the deployment allows."""
         files = answer.outputs[: account.most_masks]
         ref = answer.job.id if answer.job is not None else None
-        try:
-            readings = await read_masks(self._means, files, size=question.picture.size, deadline=deadline)
-        except UnreadableMask as error:
-            message = f"Prodia's mask cannot be read: {error}"
-            raise ProviderFailed(message, may_have_charged=True, upstream_ref=ref) from error
+        reader = MaskReader(self._means, question.picture.size, deadline, question.tenant)
+        readings: list[MaskReading] = []
+        for reading in await reader.read([MaskFile(file) for file in files]):
+            if isinstance(reading, UnreadableMask):
+                message = f"Prodia's mask cannot be read: {reading}"
+                raise ProviderFailed(message, may_have_charged=True, upstream_ref=ref) from reading
+            readings.append(reading)
         return to_segmentation(readings, question, unread=len(answer.outputs) - len(files))
+
+
+def _most_bytes(picture: Picture) -> int:
+    """Return how many bytes the answer about a picture may have."""
+    return min(_MOST_ANSWER_BYTES, _ANSWER_BYTES + _ANSWER_BYTES_A_PIXEL * picture.width * picture.height)

@@ -18,6 +18,9 @@ MOST_PARTS = 2048
 
 _MOST_HEADER_BYTES = 8192
 
+#: How often a part's content may begin like a delimiter and be none: by chance it never does.
+_MOST_LIKENESSES = 1000
+
 #: A name, and a quoted value, whose end may be missing, or a bare one; possessive, so that nothing is tried again.
 _PARAMETER = re.compile(r';[ \t]*([^\s;="]++)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*+)|([^;"]*+))')
 _ESCAPED = re.compile(r"\\(.)")
@@ -108,7 +111,9 @@ def _after(body: bytes, delimiter: bytes, start: int) -> int:
 def _next_delimiter(body: bytes, delimiter: bytes, start: int) -> int:
     """Return where the next delimiter begins; text that only begins like one belongs to the content."""
     at = body.find(delimiter, start)
-    while at >= 0:
+    for _ in range(_MOST_LIKENESSES):
+        if at < 0:
+            break
         end = at + len(delimiter)
         rest, line_break, _ = body[end : end + _MOST_PADDING_BYTES].partition(b"\r\n")
         if rest.startswith(b"--") or (line_break and not rest.strip(b" \t")):

@@ -35,6 +35,12 @@ _FAILED = frozenset({"failed", "error", "errored", "cancelled", "canceled", "exp
 #: Longest job id that is believed; Prodia's are UUIDs.
 _MOST_ID_CHARACTERS = 128
 
+#: Longest job that is read; one has a few hundred bytes.
+_MOST_JOB_BYTES = 256 * 1024
+
+#: Longest answer without masks that is looked into.
+_MOST_FAILURE_BYTES = 64 * 1024
+
 #: Longest duration that is believed, in seconds.
 _LONGEST_SECONDS = 86_400
 
@@ -133,7 +139,7 @@ def read_answer(reply: Reply) -> Answer:
 def read_failure(reply: Reply) -> FailureText:
     """Read what any other answer says: multipart with a job, JSON of three kinds, or text. Never fails."""
     media_type, parameters = split_value(reply.headers.get("content-type", ""))
-    body = reply.body
+    body = reply.body[:_MOST_FAILURE_BYTES]  # a longer one is cut off, and read as text
     try:
         if media_type.startswith("multipart/"):
             parts = read_parts(body, boundary=_boundary(parameters))
@@ -173,6 +179,8 @@ def _job(text: bytes) -> Job:
     Raises:
         ValueError: no JSON object.
     """
+    if len(text) > _MOST_JOB_BYTES:
+        raise ValueError(f"the job has {len(text)} bytes; at most {_MOST_JOB_BYTES} are read")
     record = read_json(text)
     if not isinstance(record, dict):
         raise ValueError("the job is no JSON object")  # noqa: TRY004 - a fault in what was sent to us, not a type in our code

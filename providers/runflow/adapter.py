@@ -33,7 +33,7 @@ from providers.runflow.account import Account
 from providers.runflow.api import RunflowApi
 from providers.runflow.callbacks import is_genuine, read_run_id
 from providers.runflow.catalogue import CURRENT_GENERATION, ENDPOINT, FLAT_PATHS, MODELS, OPTIONS, SAM3, SMART
-from providers.runflow.collect import MaskNotBrought, Reading, collect
+from providers.runflow.collect import MaskNotBrought, Reading, collect, most_answer_bytes
 from providers.runflow.output import final
 from providers.runflow.translate import picture_url, polarity_of, to_failure, to_found, to_run_input
 from providers.runflow.waits import Wait, Waits
@@ -117,7 +117,7 @@ class Runflow:
         Raises:
             ProviderError: there is no segmentation.
         """
-        api = self._api(deployment, deadline)
+        api = self._api(deployment, deadline, question)
         image_url = await self._image_url(api, question)
         run_input = to_run_input(question, image_url=image_url, model=deployment.model)
         run = await api.create_run(run_input, attempt_id=attempt_id)
@@ -192,9 +192,13 @@ class Runflow:
         """Forget the prepared deployments; connections belong to the means."""
         self._accounts.clear()
 
-    def _api(self, deployment: Deployment, deadline: Deadline) -> RunflowApi:
-        """Return the calls of one attempt."""
-        return RunflowApi(self._means, self._account(deployment), deadline, self._wall_clock)
+    def _api(self, deployment: Deployment, deadline: Deadline, question: Question | None = None) -> RunflowApi:
+        """Return the calls of one attempt; without a question, of those that look it up."""
+        account = self._account(deployment)
+        if question is None:
+            return RunflowApi(self._means, account, deadline, self._wall_clock)
+        most = most_answer_bytes(question)
+        return RunflowApi(self._means, account, deadline, self._wall_clock, question.tenant, most)
 
     def _account(self, deployment: Deployment) -> Account:
         """Return the prepared deployment, prepared anew after a change of configuration."""

@@ -8,8 +8,8 @@ from functools import partial
 from typing import TypeVar
 from urllib.parse import urlencode
 
-from providers.contract import Deadline, Means, Picture, ProviderDenied, ProviderFailed, Reply
-from providers.decoding import decoded
+from providers.contract import Deadline, DecodingFailed, Means, Picture, ProviderDenied, ProviderFailed, Reply
+from providers.decoding import decoded_apart
 from providers.runflow.account import Account, may_upload_to
 from providers.runflow.catalogue import CURRENT_GENERATION
 from providers.runflow.translate import to_error
@@ -32,8 +32,12 @@ from providers.warning_header import warnings_in
 
 T = TypeVar("T")
 
-#: Largest answer that is read: a run whose masks came as data URIs.
+#: Largest answer that is read of any call: a run whose masks came as data URIs.
 _MOST_ANSWER_BYTES = 64 * 1024 * 1024
+
+#: An answer up to here is read at once, in some milliseconds. A longer one goes to a decoder process: Python reads JSON
+#: without letting any other thread run meanwhile.
+_MOST_AT_ONCE_BYTES = 128 * 1024
 
 _FILE_NAMES = {"image/png": "image.png", "image/jpeg": "image.jpg", "image/webp": "image.webp"}
 
@@ -47,6 +51,10 @@ class RunflowApi:
     deadline: Deadline
     wall_clock: Callable[[], float]
     """Seconds since 1970."""
+    tenant: str = ""
+    """On whose behalf."""
+    most_bytes: int = _MOST_ANSWER_BYTES
+    """Largest answer that is read."""
 
     async def upload(self, picture: Picture) -> str:
         """
@@ -125,7 +133,7 @@ class RunflowApi:
         if headers is None:
             headers = self.account.headers if content is None else self.account.json_headers
         reply = await self.means.upstream.send(
-            method, url, headers=headers, content=content, deadline=self.deadline, max_bytes=_MOST_ANSWER_BYTES
+            method, url, headers=headers, content=content, deadline=self.deadline, max_bytes=self.most_bytes
         )
         if not 200 <= reply.status < 300:
             raise to_error(reply, now=self.wall_clock(), hide=self.account.hide)
@@ -135,8 +143,12 @@ class RunflowApi:
         """Read the body of a 2xx."""
         body = reply.body
         try:
-            return await decoded(self.means, partial(read, body), pixels=len(body), deadline=self.deadline)
-        except ValueError as error:
+            if len(body) <= _MOST_AT_ONCE_BYTES:
+                return read(body)
+            return await decoded_apart(
+                self.means, read, body, pixels=len(body), deadline=self.deadline, tenant=self.tenant
+            )
+        except (ValueError, DecodingFailed) as error:
             message = f"Runflow answered {reply.status} and not what it documents: {str(error)[:200]}"
             raise ProviderFailed(message, may_have_charged=True, status=reply.status) from error
 

@@ -27,8 +27,12 @@ NormalBox = tuple[float, float, float, float]
 """Centre x, centre y, width and height, in parts of the picture's width and height."""
 
 
+#: Entries of a list that are looked at; no model gives more than 32 masks.
+_MOST_ENTRIES = 512
+
+
 @dataclass(frozen=True, slots=True)
-class MaskFile:
+class NamedMask:
     """One mask as the output names it."""
 
     url: str
@@ -42,10 +46,12 @@ class MaskFile:
 class RunOutput:
     """What a run gave."""
 
-    files: tuple[MaskFile, ...]
+    files: tuple[NamedMask, ...]
     """In the provider's order; empty when nothing was found."""
     nameless: int = 0
     """Masks that were listed without an address."""
+    further: int = 0
+    """Masks that were listed beyond any number that was asked for, and not looked at."""
 
 
 def read_output(record: dict[str, Any]) -> RunOutput | None:
@@ -78,7 +84,7 @@ def final(output: RunOutput) -> RunOutput:
     Source: https://protos.runflow.io/dyver-showcase (the final picture has `result_` in its address), read 2026-11-20.
     """
     results = tuple(file for file in output.files if _file_name(file.url).startswith("result"))
-    return RunOutput(results, output.nameless) if results else output
+    return RunOutput(results, output.nameless, output.further) if results else output
 
 
 def _places(record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -125,17 +131,17 @@ def _is_image(entry: Any) -> bool:
 
 def _files(entries: list[Any], details: _Details) -> RunOutput:
     """Return the entries as files with their scores and boxes, each address once."""
-    files: dict[str, MaskFile] = {}
+    files: dict[str, NamedMask] = {}
     nameless = 0
-    for place, entry in enumerate(entries):
+    for place, entry in enumerate(entries[:_MOST_ENTRIES]):
         url = _url(_decoded(entry))
         if url is None:
             nameless += 1
             continue
         # One file signed twice differs in its query alone.
         name = url if is_data_uri(url) else url.split("?", 1)[0]
-        files.setdefault(name, MaskFile(url, details.scores.get(place), details.boxes.get(place)))
-    return RunOutput(tuple(files.values()), nameless)
+        files.setdefault(name, NamedMask(url, details.scores.get(place), details.boxes.get(place)))
+    return RunOutput(tuple(files.values()), nameless, max(0, len(entries) - _MOST_ENTRIES))
 
 
 def _url(entry: Any) -> str | None:

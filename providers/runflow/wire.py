@@ -21,6 +21,9 @@ from providers.reported import reported_money
 from providers.runflow.output import RunOutput, read_output
 from providers.upstream_json import read_json
 
+#: Longest error answer that is looked into.
+_MOST_ERROR_BYTES = 64 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class PointPrompt:
@@ -295,6 +298,7 @@ def read_error(body: bytes) -> ErrorText:
     `{"code", "message", "errors"}`, `{"error": {"code", "message"}}`, `{"error": "text", "code"}`,
     `{"detail": "text"}`, `{"detail": [{"loc", "msg", "type"}]}`, and text that is no JSON.
     """
+    body = body[:_MOST_ERROR_BYTES]  # a longer one is cut off, and read as text
     try:
         record = read_json(body)
     except ValueError:

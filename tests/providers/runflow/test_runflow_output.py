@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from providers.runflow.output import MaskFile, RunOutput, final, read_output
+from providers.runflow.output import NamedMask, RunOutput, final, read_output
 from providers.upstream_json import read_json
 
 PREVIEW = {"url": "https://f.example/preview.png?X-Amz-Signature=0", "type": "image"}
@@ -20,11 +20,11 @@ FIGURES: dict[str, Any] = {"metadata": METADATA, "scores": SCORES, "boxes": BOXE
 
 def unboxed(output: RunOutput | None) -> RunOutput | None:
     """Return an output without the boxes of its files."""
-    return output and RunOutput(tuple(MaskFile(file.url, file.score) for file in output.files), output.nameless)
+    return output and RunOutput(tuple(NamedMask(file.url, file.score) for file in output.files), output.nameless)
 
 
-FOUND = RunOutput(tuple(MaskFile(mask["url"], score) for mask, score in zip(MASKS, SCORES, strict=True)))
-UNSCORED = RunOutput(tuple(MaskFile(mask["url"], None) for mask in MASKS))
+FOUND = RunOutput(tuple(NamedMask(mask["url"], score) for mask, score in zip(MASKS, SCORES, strict=True)))
+UNSCORED = RunOutput(tuple(NamedMask(mask["url"], None) for mask in MASKS))
 
 
 def read(record: Any) -> RunOutput | None:
@@ -101,7 +101,7 @@ def test_without_scores(record: dict[str, Any]) -> None:
 )
 def test_single(record: dict[str, Any]) -> None:
     """One picture under any of the older names is one mask."""
-    assert read(record) == RunOutput((MaskFile(PREVIEW["url"], None),))
+    assert read(record) == RunOutput((NamedMask(PREVIEW["url"], None),))
 
 
 @pytest.mark.parametrize(
@@ -166,10 +166,10 @@ def test_no_boxes(box: Any) -> None:
 
 def test_final_file() -> None:
     """Of a workflow's files those named as its result count alone; without such a name all of them do."""
-    files = [MaskFile(f"https://f.example/o/{name}.webp?X=1", None) for name in ("input_1", "result_00001_", "step_2")]
+    files = [NamedMask(f"https://f.example/o/{name}.webp?X=1", None) for name in ("input_1", "result_00001_", "step_2")]
     assert RunOutput((files[1],)) == final(RunOutput(tuple(files)))
     assert RunOutput(tuple(files[::2])) == final(RunOutput(tuple(files[::2])))
-    data = MaskFile("data:image/png;base64,AA==/result", None)
+    data = NamedMask("data:image/png;base64,AA==/result", None)
     assert RunOutput((data,)) == final(RunOutput((data,)))
 
 
@@ -182,10 +182,10 @@ def test_each_address_once() -> None:
 def test_equal_data_uris_of_different_masks() -> None:
     """Data URIs are told apart by all of their text."""
     uris = ["data:image/png;base64,AA==?", "data:image/png;base64,AA==?x"]
-    assert read({"output": {"masks": uris}}) == RunOutput(tuple(MaskFile(uri, None) for uri in uris))
+    assert read({"output": {"masks": uris}}) == RunOutput(tuple(NamedMask(uri, None) for uri in uris))
 
 
 def test_masks_without_an_address() -> None:
     """A mask without an address is counted, and the scores of the others stay theirs."""
     masks = [{"url": ""}, MASKS[1], {"url": None}, None]
-    assert read({"output": {"masks": masks, "scores": SCORES}}) == RunOutput((MaskFile(MASKS[1]["url"], 0.5),), 3)
+    assert read({"output": {"masks": masks, "scores": SCORES}}) == RunOutput((NamedMask(MASKS[1]["url"], 0.5),), 3)
