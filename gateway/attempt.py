@@ -15,7 +15,7 @@ from gateway.cache.store import Kept
 from gateway.fitting.masks import to_fitted
 from gateway.fitting.plan import CannotFit, Plan
 from gateway.fitting.rendering import Fitted
-from gateway.problems import LedgerDown, Unauthenticated
+from gateway.problems import InvalidImage, LedgerDown, Unauthenticated
 from gateway.purchase import PaidCall, Purchase, Services
 from gateway.render.selection import select
 from gateway.request import AttemptReport, Origin, UnderWay
@@ -27,6 +27,8 @@ from gateway.routing.words import words_for_caller
 from providers.contract import (
     NOTHING,
     Deadline,
+    DecodingFailed,
+    DecodingLate,
     Money,
     Outcome,
     PriceUnit,
@@ -112,11 +114,16 @@ async def _asked(
 async def _fitted(plan: Plan, purchase: Purchase, candidate: Candidate, deadline: Deadline) -> Fitted | None:
     """Make the picture fit; None where that cannot be done, or not in time."""
     try:
-        fitted = await purchase.fitter.fitted(plan)
+        fitted = await purchase.fitter.fitted(plan, deadline)
     except CannotFit as reason:
         purchase.unfit.append(Exclusion(candidate.name, Reason.LIMITS, str(reason)))
         return None
-    if deadline.passed:  # the provider has not failed: nobody has asked it
+    except DecodingFailed as error:
+        message = f"the picture cannot be decoded, so it cannot be fitted: {error}; write it anew"
+        raise InvalidImage(message, field="image") from error
+    except DecodingLate:
+        fitted = None
+    if fitted is None or deadline.passed:  # the provider has not failed: nobody has asked it
         purchase.unfit.append(Exclusion(candidate.name, Reason.LIMITS, "fitting the picture took all of its time"))
         return None
     return fitted

@@ -24,7 +24,7 @@ from gateway.accounting.quote_tokens import QuotedCall, QuoteTerms
 from gateway.attempt import ask, attempts_so_far
 from gateway.cache.key import cache_key, question_digest
 from gateway.cache.store import AnswerCache, Kept
-from gateway.fitting.fitter import Fitter
+from gateway.fitting.fitter import Fitter, FittingMeans
 from gateway.once_more import once_more
 from gateway.problems import (
     DeadlineExceeded,
@@ -80,7 +80,9 @@ async def answer_all(
         services: what answers.
         quote: what was promised for it, if anything.
     """
-    purse, fitter = Purse(request.route.max_charge), Fitter(request.picture, services.workers, services.sleep)
+    purse = Purse(request.route.max_charge)
+    means = FittingMeans(services.decoders, services.workers, services.sleep)
+    fitter = Fitter(request.picture, request.caller.tenant, means)
     purchases = [
         Purchase(request, index, purse, fitter, None if quote is None else quote.questions[index])
         for index in range(len(request.questions))

@@ -1,9 +1,9 @@
 """
-Carry a plan out: decode, scale, pad, write. Belongs on a worker thread.
+Carry a plan out: decode, scale, pad, write. For a decoder process.
 
 What leaves this place is a file of plain red, green and blue, or grey: transparency is left out, as models leave it
-out, and so are colour profiles and notes. Why OpenCV: it lets other threads run meanwhile, and a JPEG that becomes half
-as large or smaller is decoded at a half, a quarter or an eighth, which saves most of the time and of the memory.
+out, and so are colour profiles and notes. Why OpenCV: a JPEG that becomes half as large or smaller is decoded at half,
+a quarter or an eighth of it, which saves most of the time and of the memory.
 
 Memory: the decoded picture (3 bytes a pixel, 1 in grey; of a JPEG that is scaled down, a quarter of that or less), the
 scaled one, and the file.
@@ -11,9 +11,7 @@ scaled one, and the file.
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,7 +20,7 @@ from blake3 import blake3
 
 from gateway.fitting.geometry import Geometry, Sides
 from gateway.fitting.plan import JPEG, PNG, WEBP, CannotFit, Encoding, Plan, encodings, smaller
-from providers.contract import Picture
+from providers.contract import Picture, still_png
 
 _Pixels = npt.NDArray[np.uint8]
 """`(height, width)` in grey or `(height, width, 3)` in blue, green, red."""
@@ -31,14 +29,6 @@ _EXTENSIONS = {PNG: ".png", JPEG: ".jpg", WEBP: ".webp"}
 
 #: Decoding at a part of the size, by how many times smaller each side gets; JPEG's own, always in colours.
 _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
-
-#: From here on a picture is decoded by way of a file; see `_read_in_place`.
-_LARGE_PIXELS = 32_000_000
-
-#: Where a PNG says how its colours are stored, and the two that are grey, without and with alpha.
-#: Source: https://www.w3.org/TR/png-3/#11IHDR, read 2026-11.
-_PNG_COLOUR_TYPE = 25
-_PNG_GREYS = (0, 4)
 
 #: How much fewer bytes another way without loss can be hoped to bring; beyond that it is not tried.
 _THOROUGH_GAIN = 1.2
@@ -95,34 +85,17 @@ def _decoded(picture: Picture, geometry: Geometry) -> _Pixels:
         times = min(before // after for before, after in zip(geometry.source, geometry.content, strict=True))
         part = next((each for each in _REDUCED if each <= times), 1)
     try:
-        if part == 1 and picture.width * picture.height > _LARGE_PIXELS:
-            pixels = _read_in_place(picture)
-        else:
-            flags = _REDUCED.get(part, cv2.IMREAD_ANYCOLOR) | cv2.IMREAD_IGNORE_ORIENTATION
-            pixels = cv2.imdecode(np.frombuffer(picture.data, np.uint8), flags)
+        flags = _REDUCED.get(part, cv2.IMREAD_ANYCOLOR) | cv2.IMREAD_IGNORE_ORIENTATION
+        pixels = cv2.imdecode(np.frombuffer(still_png(picture.data), np.uint8), flags)
     except cv2.error as error:
+        if error.code == cv2.Error.STS_NO_MEM:
+            raise MemoryError from error
         raise CannotFit(f"the picture cannot be decoded, so it cannot be fitted: {error.err}") from error
     if pixels is None:
         raise CannotFit("the picture cannot be decoded, so it cannot be fitted; the file is damaged")
     if pixels.shape[:2] != (-(-picture.height // part), -(-picture.width // part)):
         raise CannotFit(f"the picture decodes to {pixels.shape[1]} x {pixels.shape[0]} pixels, not as its header says")
     return pixels.astype(np.uint8, copy=False)
-
-
-def _read_in_place(picture: Picture) -> npt.NDArray[np.generic] | None:
-    """
-    Decode a large picture into memory of our own, by way of a file.
-
-    Why: what OpenCV decodes from memory it decodes into memory of its own and copies, which takes twice as much, and
-    giving that back stops every thread for some twenty milliseconds. From a file it decodes to where it is told.
-    """
-    grey = picture.media_type == PNG and picture.data[_PNG_COLOUR_TYPE] in _PNG_GREYS
-    shape = picture.size if grey else (*picture.size, 3)
-    flags = (cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
-    with tempfile.TemporaryDirectory(prefix="maskgate-") as folder:
-        file = Path(folder) / "picture"
-        file.write_bytes(picture.data)
-        return cv2.imread(str(file), np.empty(shape, np.uint8), flags)
 
 
 def _scaled(pixels: _Pixels, content: Sides) -> _Pixels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from gateway.intake.picture import PictureLimits, check_picture
-from gateway.intake.turning import TURNS
+from gateway.intake.turning import TURNS, turned
 from providers.contract import Bitmap, Limits, Picture
 from tests.gateway.intake.picture_files import exif
 
@@ -51,7 +52,10 @@ def picture_of(bitmap: Bitmap, orientation: int = 1) -> Picture:
     stored = image if orientation == 1 else image.transpose(STORED[orientation])
     target = io.BytesIO()
     stored.save(target, "PNG", compress_level=1, exif=exif(orientation))
-    return check_picture(target.getvalue(), url=None, limits=PictureLimits()).picture
+    checked = check_picture(target.getvalue(), url=None, limits=PictureLimits())
+    if checked.orientation == 1:
+        return checked.picture
+    return replace(checked.picture, data=turned(checked.picture.data, checked.orientation))
 
 
 def written(pixels: npt.NDArray[np.uint8], extension: str = "png", *options: int) -> Picture:

@@ -110,13 +110,20 @@ def test_a_plan_is_within_the_limits(width: int, height: int, limits: Limits) ->
 )
 def test_formats_are_tried_in_order(media_type: str, taken: set[str], expected: str, *, lossless: bool) -> None:
     """Without loss while it fits, in its own format where it was lossy, then in falling quality."""
-    plan = plan_for(picture(5000, 5000), Limits(max_side=4096, media_types=frozenset(taken)))
+    plan = plan_for(picture(5000, 5000), Limits(max_side=1024, media_types=frozenset(taken)))
     tried = [
         f"{each.media_type[6:]}{each.quality or ''}{'+' * each.thorough}"
         for each in encodings(media_type, plan, lossless=lossless)
     ]
     assert expected.split() == tried[: len(expected.split())]
     assert len(set(tried)) == len(tried)
+
+
+def test_ways_that_take_too_long_are_not_tried() -> None:
+    """Of a large picture a thorough PNG and a WebP without loss would take longer than a decoder process may."""
+    plan = plan_for(picture(5000, 5000), Limits(max_side=4096))
+    assert [PNG, JPEG, JPEG] == [each.media_type for each in encodings(PNG, plan, lossless=True)][:3]
+    assert Encoding(WEBP) not in encodings(WEBP, plan, lossless=True)
 
 
 def test_a_format_that_is_too_small_for_the_picture_is_not_tried() -> None:
