@@ -15,13 +15,23 @@ from gateway.problems import GatewayError
 from gateway.purchase import Services
 from gateway.quoting import QuotedQuestion
 from gateway.render.masks import render
-from gateway.render.overlay import overlay
+from gateway.render.overlay import UnreadablePicture, overlay
 from gateway.request import Answer, AttemptReport, CacheStatus, MaskEncoding, SegmentationRequest
 from gateway.routing.concurrency import ConcurrencyView
 from gateway.routing.deployments import Offer
 from gateway.routing.explanation import explanation_body
 from gateway.routing.health import BreakerState, HealthView
-from providers.contract import Capabilities, Instance, Mask, Money, Picture, WorkersBusy
+from providers.contract import (
+    Capabilities,
+    DecodersBusy,
+    DecodingFailed,
+    DecodingLate,
+    Instance,
+    Mask,
+    Money,
+    Picture,
+    WorkersBusy,
+)
 
 T = TypeVar("T")
 
@@ -29,6 +39,9 @@ Answered = Sequence[Answer | GatewayError]
 
 #: One run takes about as long to write as that many pixels take to be looked at.
 RUN_PIXELS = 8
+
+#: How often an overlay touches each pixel of its picture.
+OVERLAY_TOUCHES = 10
 
 #: Between two tries for a worker.
 PAUSE_SECONDS = 0.02
@@ -88,7 +101,7 @@ async def segmentation_body(
         "cost": _cost_body(answers, attempts),
     }
     if request.output.overlay:
-        body["overlay"] = await _overlay(request, answers, services)
+        await _painted(body, request, answers, services)
     body["timing_ms"] = {
         "total": total_ms(),
         "fetch": fetch_ms,
@@ -188,14 +201,40 @@ def _answer_body(index: int, answer: Answer | GatewayError, request_id: str) -> 
     return body
 
 
-async def _overlay(request: SegmentationRequest, answers: Answered, services: Services) -> str:
+async def _painted(body: dict[str, Any], request: SegmentationRequest, answers: Answered, services: Services) -> None:
+    """
+    Put the overlay into the body, or a warning why there is none: the masks are paid for.
+
+    It waits for a decoder process for as long as the request has time.
+    """
     masks = [i.mask for answer in answers if isinstance(answer, Answer) for i in answer.segmentation.instances]
     height, width = request.picture.size
-    return await _patiently(
-        services,
-        lambda: pybase64.b64encode_as_string(overlay(request.picture.data, masks)),
-        pixels=height * width * 10,
-    )
+    try:
+        painted = await services.decoders.run(
+            overlay_of,
+            request.picture.data,
+            masks,
+            pixels=height * width * OVERLAY_TOUCHES,
+            deadline=request.deadline,
+            tenant=request.caller.tenant,
+        )
+    except (UnreadablePicture, DecodingFailed, DecodingLate, DecodersBusy) as error:
+        body["overlay"] = None
+        for each in body["answers"]:
+            if "warnings" in each:
+                each["warnings"].append(f"The masks were not painted over the picture: {error}.")
+    else:
+        body["overlay"] = painted
+
+
+def overlay_of(picture: bytes, masks: Sequence[Mask]) -> str:
+    """
+    Return the base64 of an overlay. For a decoder process.
+
+    Raises:
+        UnreadablePicture: the picture cannot be decoded.
+    """
+    return pybase64.b64encode_as_string(overlay(picture, masks))
 
 
 def quote_body(

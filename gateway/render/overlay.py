@@ -1,8 +1,13 @@
-"""Masks painted over their picture, for eyes: one colour an instance, translucent inside, a clear line around. Pure."""
+"""
+Masks painted over their picture, for eyes: one colour an instance, translucent inside, a clear line around.
+
+It decodes the picture; one that somebody else has made is for a decoder process.
+"""
 
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Sequence
 
 import cv2
@@ -10,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from providers.contract import Bitmap, Mask
+from providers.contract import Bitmap, Mask, still_png
 
 _Pixels = npt.NDArray[np.uint8]
 
@@ -32,6 +37,10 @@ _LINES_A_SIDE = 320
 """The longest side is this many times the width of the line."""
 
 
+class UnreadablePicture(Exception):
+    """The picture cannot be decoded. The message is a clause."""
+
+
 def overlay(picture: bytes, masks: Sequence[Mask], *, max_side: int = 2048) -> bytes:
     """
     Paint masks over their picture: the first in the first colour, smaller ones over larger ones.
@@ -45,23 +54,30 @@ def overlay(picture: bytes, masks: Sequence[Mask], *, max_side: int = 2048) -> b
         A PNG file.
 
     Raises:
+        UnreadablePicture: the picture cannot be decoded.
         ValueError: a mask is of another size.
     """
-    with Image.open(io.BytesIO(picture), formats=("PNG", "JPEG", "WEBP")) as opened:
-        size = (opened.height, opened.width)
-        painted = np.array(_shrunk(opened, max_side).convert("RGB"))
+    size, painted = _decoded(picture, max_side)
     for mask in masks:
         if mask.size != size:
             raise ValueError(f"a mask is of size {mask.size}, its picture of {size}: (height, width)")
     by_area = sorted(range(len(masks)), key=lambda place: masks[place].area, reverse=True)
-    bitmaps = {place: _fitted(masks[place], painted) for place in by_area if masks[place].area}
-    for place, bitmap in bitmaps.items():
-        _fill(painted, bitmap, PALETTE[place % len(PALETTE)])
-    for place, bitmap in bitmaps.items():
-        _outline(painted, bitmap, PALETTE[place % len(PALETTE)])
+    for paint in (_fill, _outline):  # one bitmap at a time: there may be a thousand
+        for place in by_area:
+            if masks[place].area:
+                paint(painted, _fitted(masks[place], painted), PALETTE[place % len(PALETTE)])
     file = io.BytesIO()
     Image.fromarray(painted).save(file, "png", compress_level=3)
     return file.getvalue()
+
+
+def _decoded(picture: bytes, max_side: int) -> tuple[tuple[int, int], _Pixels]:
+    """Return the picture's `(height, width)`, and its pixels with no side longer than *max_side*."""
+    try:
+        with Image.open(io.BytesIO(still_png(picture)), formats=("PNG", "JPEG", "WEBP")) as opened:
+            return (opened.height, opened.width), np.array(_shrunk(opened, max_side).convert("RGB"))
+    except (OSError, ValueError, SyntaxError, TypeError, LookupError, struct.error) as error:  # all that Pillow raises
+        raise UnreadablePicture(f"the picture cannot be decoded: {error}") from error
 
 
 def _shrunk(picture: Image.Image, max_side: int) -> Image.Image:
