@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from providers.contract import still_png
+from providers.contract.headers import UnreadablePicture, for_codec
 
 
 class Undecodable(ValueError):
@@ -28,7 +28,9 @@ def decode(data: bytes, flags: int) -> npt.NDArray[Any]:
         MemoryError: there are too many.
     """
     try:
-        pixels = cv2.imdecode(np.frombuffer(still_png(data), np.uint8), flags)
+        pixels = cv2.imdecode(np.frombuffer(for_codec(data), np.uint8), flags)
+    except UnreadablePicture as error:
+        raise Undecodable(str(error)) from error
     except cv2.error as error:
         if error.code == cv2.Error.STS_NO_MEM:
             raise MemoryError from error

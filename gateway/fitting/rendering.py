@@ -20,7 +20,8 @@ from blake3 import blake3
 
 from gateway.fitting.geometry import Geometry, Sides
 from gateway.fitting.plan import JPEG, PNG, WEBP, CannotFit, Encoding, Plan, encodings, smaller
-from providers.contract import Picture, still_png
+from providers.contract import Picture
+from providers.contract.headers import UnreadablePicture, for_codec
 
 _Pixels = npt.NDArray[np.uint8]
 """`(height, width)` in grey or `(height, width, 3)` in blue, green, red."""
@@ -86,7 +87,9 @@ def _decoded(picture: Picture, geometry: Geometry) -> _Pixels:
         part = next((each for each in _REDUCED if each <= times), 1)
     try:
         flags = _REDUCED.get(part, cv2.IMREAD_ANYCOLOR) | cv2.IMREAD_IGNORE_ORIENTATION
-        pixels = cv2.imdecode(np.frombuffer(still_png(picture.data), np.uint8), flags)
+        pixels = cv2.imdecode(np.frombuffer(for_codec(picture.data), np.uint8), flags)
+    except UnreadablePicture as error:
+        raise CannotFit(f"the picture cannot be decoded, so it cannot be fitted: {error}") from error
     except cv2.error as error:
         if error.code == cv2.Error.STS_NO_MEM:
             raise MemoryError from error

@@ -14,7 +14,7 @@ from typing import Final
 from PIL import Image
 
 from gateway.problems import InvalidImage
-from providers.contract import still_png
+from providers.contract.headers import for_codec
 
 UPRIGHT: Final = 1
 
@@ -47,7 +47,7 @@ def turned(data: bytes, orientation: int) -> bytes:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about many pixels, which are bounded, and about odd headers
-            with Image.open(io.BytesIO(still_png(data)), formats=("PNG", "JPEG", "WEBP")) as image:
+            with Image.open(io.BytesIO(for_codec(data)), formats=("PNG", "JPEG", "WEBP")) as image:
                 return _turned(image, orientation)
     except UNREADABLE as error:
         raise InvalidImage(f"the picture could not be turned upright as its EXIF says: {error}") from error

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from providers.contract import Bitmap, Mask, still_png
+from providers.contract import Bitmap, Mask
+from providers.contract.headers import for_codec
 
 _Pixels = npt.NDArray[np.uint8]
 
@@ -74,7 +75,7 @@ def overlay(picture: bytes, masks: Sequence[Mask], *, max_side: int = 2048) -> b
 def _decoded(picture: bytes, max_side: int) -> tuple[tuple[int, int], _Pixels]:
     """Return the picture's `(height, width)`, and its pixels with no side longer than *max_side*."""
     try:
-        with Image.open(io.BytesIO(still_png(picture)), formats=("PNG", "JPEG", "WEBP")) as opened:
+        with Image.open(io.BytesIO(for_codec(picture)), formats=("PNG", "JPEG", "WEBP")) as opened:
             return (opened.height, opened.width), np.array(_shrunk(opened, max_side).convert("RGB"))
     except (OSError, ValueError, SyntaxError, TypeError, LookupError, struct.error) as error:  # all that Pillow raises
         raise UnreadablePicture(f"the picture cannot be decoded: {error}") from error

@@ -107,9 +107,6 @@ from providers.contract.segmentation import (
     Segmentation,
     Usage,
 )
-from providers.contract.still import (
-    still_png,
-)
 from providers.contract.workers import (
     Workers,
     WorkersBusy,
@@ -193,7 +190,6 @@ __all__ = [
     "is_gzip",
     "longest_seconds",
     "read_encoded",
-    "still_png",
     "undo",
     "upstream_account",
 ]

@@ -35,6 +35,7 @@ __all__ = [
     "TooMuchWork",
     "UnreadablePicture",
     "Work",
+    "for_codec",
     "most_steps",
     "read_header",
     "still_picture",
@@ -70,6 +71,16 @@ def read_header(data: bytes, work: Work | None = None) -> PictureHeader:
     if data.startswith(b"BM"):
         return read_bmp(data, work)
     raise refusal(data)
+
+
+def for_codec(data: bytes) -> bytes:
+    """
+    Return a file as a codec may see it: one whose parts are in order, without those of an animation.
+
+    Raises:
+        UnreadablePicture: no codec is to see it; the message says why.
+    """
+    return still_picture(data, read_header(data))
 
 
 def still_picture(data: bytes, header: PictureHeader) -> bytes:
