@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import pybase64
-
 from gateway.accounting.pricing import Price
 from gateway.accounting.quote_tokens import QuoteTerms
 from gateway.api.problems import attempt_body, problem_body
@@ -15,7 +13,7 @@ from gateway.problems import GatewayError
 from gateway.purchase import Services
 from gateway.quoting import QuotedQuestion
 from gateway.render.masks import render
-from gateway.render.overlay import UnreadablePicture, overlay
+from gateway.render.overlay import UnreadablePicture, overlay_text
 from gateway.request import Answer, AttemptReport, CacheStatus, MaskEncoding, SegmentationRequest
 from gateway.routing.concurrency import ConcurrencyView
 from gateway.routing.deployments import Offer
@@ -211,7 +209,7 @@ async def _painted(body: dict[str, Any], request: SegmentationRequest, answers: 
     height, width = request.picture.size
     try:
         painted = await services.decoders.run(
-            overlay_of,
+            overlay_text,
             request.picture.data,
             masks,
             pixels=height * width * OVERLAY_TOUCHES,
@@ -225,16 +223,6 @@ async def _painted(body: dict[str, Any], request: SegmentationRequest, answers: 
                 each["warnings"].append(f"The masks were not painted over the picture: {error}.")
     else:
         body["overlay"] = painted
-
-
-def overlay_of(picture: bytes, masks: Sequence[Mask]) -> str:
-    """
-    Return the base64 of an overlay. For a decoder process.
-
-    Raises:
-        UnreadablePicture: the picture cannot be decoded.
-    """
-    return pybase64.b64encode_as_string(overlay(picture, masks))
 
 
 def quote_body(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pybase64
 from PIL import Image
 
 from providers.contract import Bitmap, Mask
@@ -70,6 +71,11 @@ def overlay(picture: bytes, masks: Sequence[Mask], *, max_side: int = 2048) -> b
     file = io.BytesIO()
     Image.fromarray(painted).save(file, "png", compress_level=3)
     return file.getvalue()
+
+
+def overlay_text(picture: bytes, masks: Sequence[Mask]) -> str:
+    """Return an overlay as base64."""
+    return pybase64.b64encode_as_string(overlay(picture, masks))
 
 
 def _decoded(picture: bytes, max_side: int) -> tuple[tuple[int, int], _Pixels]:

@@ -28,9 +28,10 @@ def soon() -> Deadline:
 
 
 def claiming(width: int, height: int) -> bytes:
-    """Return a PNG file that claims a size and holds no pixels."""
-    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    """Return a PNG file that claims a size, and has the pixels of a few million at most."""
+    rows = chunk(b"IDAT", zlib.compress(bytes(min(5_000_000, height * (1 + width)))))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + rows + chunk(b"IEND", b"")
 
 
 @pytest.fixture
