@@ -57,7 +57,7 @@ deployments:
     model: meta/sam-3/image
     region: eu
     endpoint: http://{host}:{eu}
-    credential: sandbox          # any non-empty value; production files write ${{RUNFLOW_API_KEY}}
+    credential: sandbox-key      # any non-empty value; production files write ${{RUNFLOW_API_KEY}}
     priority: 1
     price: {{usd: "0.005", unit: success, valid_from: "2026-04-05", source: "sandbox"}}
     options: {{poll_seconds: 0.05}}{mark}
@@ -66,7 +66,7 @@ deployments:
     model: meta/sam-3/image
     region: us
     endpoint: http://{host}:{us}
-    credential: sandbox
+    credential: sandbox-key
     priority: 2
     price: {{usd: "0.005", unit: success, valid_from: "2026-04-05", source: "sandbox"}}
     options: {{poll_seconds: 0.05}}{mark}
@@ -75,7 +75,7 @@ deployments:
     model: inference.sam3.segment.v1
     region: global
     endpoint: http://{host}:{prodia}/v2
-    credential: sandbox          # any non-empty value; production files write ${{PRODIA_TOKEN}}
+    credential: sandbox-key      # any non-empty value; production files write ${{PRODIA_TOKEN}}
     priority: 3
     price: {{usd: "0.0011", unit: success, valid_from: "2026-04-05", source: "sandbox"}}{mark}
   - name: local-classic

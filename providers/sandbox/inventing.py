@@ -30,7 +30,7 @@ _WORK_SIDE = 160
 """Pixels of the longest side that any larger picture is segmented at."""
 _SMOOTH_SIDE = 640
 """Pixels of the longest side that its masks' borders are smoothed at."""
-_MOST_MASKS = 16
+_MOST_MASKS = 4
 """The most masks of such a picture."""
 
 _MOST_PIXELS = 64_000_000

@@ -51,7 +51,7 @@ async def test_what_is_invented_is_said(gateway: Client, house: House) -> None:
             options = Options(deployments=[deployment])
             answer = await gateway.segment(unknown, [TextPrompt(f"cup for {deployment}")], options=options)
             assert answer.caches == (cache,)
-            assert any("masks are invented" in warning for warning in answer.answers[0].warnings)
+            assert any("the sandbox does not know" in warning for warning in answer.answers[0].warnings)
         known = Options(deployments=[deployment])
         answer = await gateway.segment(house.picture("coffee"), [TextPrompt("the cup")], options=known)
         assert answer.answers[0].warnings == ()

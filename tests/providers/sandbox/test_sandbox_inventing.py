@@ -50,9 +50,9 @@ def test_a_scaled_mask_and_its_file_are_the_same_pixels(seed: int) -> None:
     ],
 )
 def test_a_large_photograph_is_answered_at_its_own_size(ask: Ask) -> None:
-    """Every kind of prompt brings masks of 5000x3376, sixteen at most, and each is smaller than the picture."""
+    """Every kind of prompt brings masks of 5000x3376, four at most, and none is empty."""
     found = invent(ClassicEngine(), photograph(".jpg", 5000, 3376), ask)
-    assert 0 < len(found) <= 16
+    assert 0 < len(found) <= 4
     assert {(3376, 5000)} == {each.mask.size for each in found}
     assert all(each.mask.area for each in found)
 
