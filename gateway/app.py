@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, TextIO
 
@@ -24,7 +24,9 @@ from fastapi import FastAPI
 from gateway.accounting import Ledger
 from gateway.accounting.alerts import Alerts
 from gateway.accounting.webhooks import Message, Webhook, signing_keys
-from gateway.admission import Gate
+from gateway.admission import BytesInFlight, Gate
+from gateway.admission.descriptors import DescriptorBudget, own_budget
+from gateway.admission.machine_memory import usual_bytes_in_flight
 from gateway.api.application import build_api
 from gateway.api.callbacks import READ_AT_ONCE, callback_url
 from gateway.api.routes import House
@@ -44,6 +46,7 @@ from gateway.settings import ConfigProblem, Settings
 from gateway.settings.offers import Offered, found_problems, offered
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.shortages import Shortages
 from gateway.telling import Telling
 from gateway.uses import Uses
 from providers.contract import Clock, Deadline, Decoders, Fetcher, Means, Provider, Workers
@@ -59,6 +62,8 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 #: Requests in flight get this long to end when the gateway is told to stop; then what they hold is put on hold.
 LANDING_SECONDS = 25.0
 WORKER_QUEUE = 1024
+#: Connections to where news of budgets goes.
+WEBHOOKS = 8
 
 
 def show_key(key: str) -> None:
@@ -77,6 +82,7 @@ def create_app(
     log_to: TextIO | None = None,
     show: Callable[[str], None] = show_key,
     processes: int = 1,
+    upstreams_here: bool = False,
 ) -> FastAPI:
     """
     Build the gateway. It opens its ledger and its connections when it is started, and closes them when it is stopped.
@@ -89,10 +95,13 @@ def create_app(
         log_to: where the log lines go; standard output when None.
         show: shows the API key that is made at the first start.
         processes: how many gateways share this machine's cores with it, itself included.
+        upstreams_here: whether the sandbox runs in this process, and so needs descriptors as well.
     """
     metrics, log = Metrics(), make_logger(log_to)
     ground = Ground(
         gate=Gate(settings.limits.max_in_flight),
+        bytes=BytesInFlight(_bytes_in_flight(settings)),
+        shortages=Shortages(clock, count=metrics.shortage, log=log),
         metrics=metrics,
         log=log,
         telling=Telling(metrics, log),
@@ -111,7 +120,9 @@ def create_app(
             decoders = _decoders(settings, clock, beside=processes)
             stack.callback(decoders.close)
             lasting = await open_lasting(settings, ground, workers, decoders, stack)
-            houses = _houses(lasting, ground, stack, lambda house: setattr(app.state, "house", house))
+            descriptors = own_budget(upstreams_here=upstreams_here)
+            log.info("descriptors", **asdict(descriptors))
+            houses = _houses(lasting, ground, descriptors, stack, lambda house: setattr(app.state, "house", house))
             await houses.renew(settings)
             ground.metrics.configured(wall())
             await run_beside(stack, _prober(lasting, ground, lambda: app.state.house.services).run())
@@ -131,6 +142,7 @@ def create_app(
         clock=clock,
         new_id=ground.new_id,
         admin_port=settings.admin.port,
+        shortages=ground.shortages,
     )
 
 
@@ -181,7 +193,8 @@ async def clear_up(settings: Settings, count: Count) -> int:
         stack.callback(workers.close)
         decoders = _decoders(settings, clock)
         stack.callback(decoders.close)
-        supplies = _supplies(settings, tls=trusted(), workers=workers, decoders=decoders, clock=clock)
+        supply = partial(_supplies, descriptors=own_budget(), tls=trusted(), clock=clock)
+        supplies = supply(settings, workers=workers, decoders=decoders)
         supplies.held()
         stack.push_async_callback(supplies.let_go)
         providers = supplies.value.providers
@@ -228,10 +241,21 @@ class _Standing:
 
 
 def _houses(
-    lasting: Lasting, ground: Ground, stack: AsyncExitStack, show: Callable[[House], None]
+    lasting: Lasting,
+    ground: Ground,
+    descriptors: DescriptorBudget,
+    stack: AsyncExitStack,
+    show: Callable[[House], None],
 ) -> Houses[_Standing]:
     """Return what swaps houses, and have *stack* close the last one once everything in flight has landed."""
-    supply = partial(_supplies, tls=trusted(), workers=lasting.workers, decoders=lasting.decoders, clock=ground.clock)
+    supply = partial(
+        _supplies,
+        descriptors=descriptors,
+        tls=trusted(),
+        workers=lasting.workers,
+        decoders=lasting.decoders,
+        clock=ground.clock,
+    )
     reconciliation = Reconciliation(
         lasting.ledger,
         holder=lasting.gateway_id,
@@ -245,7 +269,8 @@ def _houses(
         now, limits, services = lasting.now, standing.settings.limits, standing.house.services
         services.health.offer_free_probes(answering_free(services.offers, services.providers))
         now.grace_seconds, now.health = limits.grace_seconds, standing.memory.health
-        ground.gate.resize(limits.max_in_flight)
+        ground.gate.resize(min(limits.max_in_flight, descriptors.requests))
+        ground.bytes.resize(_bytes_in_flight(standing.settings))
         show(standing.house)
 
     async def follow(standing: _Standing, before: _Standing | None) -> None:
@@ -312,6 +337,7 @@ def _stand(
         services=_services(settings, there, memory, providers, alerts.value, lasting, ground),
         callers=callers.value,
         gate=ground.gate,
+        bytes=ground.bytes,
         limits=lasting.limits,
         once=lasting.once,
         quotes=lasting.quotes,
@@ -355,6 +381,7 @@ def _services(
         metrics=ground.metrics,
         alerts=alerts,
         drift=memory.drift,
+        shortages=ground.shortages,
         log=ground.log,
         chance=ground.chance,
         clock=ground.clock,
@@ -393,21 +420,33 @@ def _decoders(settings: Settings, clock: Clock, *, beside: int = 1) -> DecoderPr
     return DecoderProcesses(processes=processes, memory_bytes=limits.decoder_memory_mb * 2**20, clock=clock)
 
 
+def _bytes_in_flight(settings: Settings) -> int:
+    """Return how many bytes of requests are held at once."""
+    return settings.limits.bytes_in_flight or usual_bytes_in_flight()
+
+
 def _supplies(
-    settings: Settings, *, tls: ssl.SSLContext, workers: Workers, decoders: Decoders, clock: Clock
+    settings: Settings,
+    *,
+    descriptors: DescriptorBudget,
+    tls: ssl.SSLContext,
+    workers: Workers,
+    decoders: Decoders,
+    clock: Clock,
 ) -> Part[_Supplies]:
     """Return the providers and the ways out that they share."""
     stack = AsyncExitStack()
-    upstream = HttpUpstream(clock, tls=tls)
+    upstream = HttpUpstream(clock, tls=tls, connections=descriptors.calls)
     stack.push_async_callback(upstream.close)
-    wishes = settings.fetch
-    guard = GuardedFetcher(clock, allow=wishes.pictures, max_redirects=wishes.max_redirects, tls=tls)
+    wishes, fetches = settings.fetch, max(1, descriptors.fetches // 2)
+    bring = partial(GuardedFetcher, clock, max_redirects=wishes.max_redirects, tls=tls, connections=fetches)
+    guard = bring(allow=wishes.pictures)
     stack.push_async_callback(guard.close)
     fetcher = StandIns(guard, wishes.instead) if wishes.instead else guard
-    masks = GuardedFetcher(clock, allow=wishes.masks, max_redirects=wishes.max_redirects, tls=tls)
+    masks = bring(allow=wishes.masks)
     stack.push_async_callback(masks.close)
     sockets = guarded_socket_factory(parse_allowed(wishes.webhooks))
-    guarded = HttpUpstream(clock, socket_factory=sockets, tls=tls)
+    guarded = HttpUpstream(clock, socket_factory=sockets, tls=tls, connections=WEBHOOKS)
     stack.push_async_callback(guarded.close)
     means = Means(
         upstream=upstream, fetcher=masks, workers=workers, decoders=decoders, clock=clock, sleep=asyncio.sleep

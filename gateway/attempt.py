@@ -15,7 +15,7 @@ from gateway.cache.store import Kept
 from gateway.fitting.masks import to_fitted
 from gateway.fitting.plan import CannotFit, Plan
 from gateway.fitting.rendering import Fitted
-from gateway.problems import InvalidImage, LedgerDown, Unauthenticated
+from gateway.problems import InvalidImage, LedgerDown, Unauthenticated, short_of
 from gateway.purchase import PaidCall, Purchase, Services
 from gateway.render.selection import select
 from gateway.request import AttemptReport, Origin, UnderWay
@@ -31,12 +31,14 @@ from providers.contract import (
     DecodingLate,
     Money,
     Outcome,
+    OwnShortage,
     PriceUnit,
     ProviderError,
     ProviderFailed,
     Question,
     Segmentation,
     Usage,
+    shortage_of,
 )
 
 
@@ -106,6 +108,8 @@ async def _asked(
         return None
     try:
         return await _reserved_call(asked, services)
+    except OwnShortage:
+        raise
     except ProviderError:
         services.retries.in_vain()
         raise
@@ -176,6 +180,9 @@ async def _reserve(attempt: Attempt, amount: Money, purchase: Purchase, services
         raise Unauthenticated("this key is unknown here, expired or revoked", field="Authorization") from error
     except LedgerUnavailable as error:
         purchase.purse.give_back(amount)
+        if error.shortage is not None:
+            services.shortages.met(error.shortage, "spending could not be recorded", detail=str(error))
+            raise short_of(error.shortage) from error
         raise LedgerDown(
             "spending cannot be recorded at the moment, so no provider was asked; try again shortly",
             retry_after_seconds=1.0,
@@ -217,6 +224,11 @@ async def _segment(asked: Asked, attempt: Attempt, call: Call, services: Service
     name, started = asked.candidate.name, services.clock()
     try:
         answer = await _adapted(asked, attempt, services)
+    except OwnShortage as error:  # the deployment has not failed, and nothing is learned about it
+        services.shortages.met(error.shortage, "a call to a provider could not be made", detail=error.message)
+        call.abandoned()
+        asked.place.abandoned()
+        raise
     except ProviderError as error:
         seconds = services.clock() - started
         call.failed(error)
@@ -244,6 +256,10 @@ async def _adapted(asked: Asked, attempt: Attempt, services: Services) -> tuple[
     except ProviderError:
         raise
     except Exception as error:
+        resource = shortage_of(error)
+        if resource is not None:
+            message = f"out of {resource.value} in the adapter of {deployment.provider}"
+            raise OwnShortage(message, resource, may_have_charged=True) from error
         services.log.exception("adapter_defect", deployment=deployment.name, attempt_id=attempt.attempt_id)
         raise ProviderFailed(
             f"the adapter of {deployment.provider} broke on this call ({type(error).__name__})", may_have_charged=True
@@ -254,7 +270,8 @@ async def _end_failed(
     purchase: Purchase, reservation: Reservation, candidate: Candidate, error: ProviderError
 ) -> Money:
     """End the reservation of a call that brought nothing; return what stays on hold."""
-    billed_anyway = candidate.terms.price.unit is PriceUnit.REQUEST and error.outcome is not Outcome.UNREACHABLE
+    left = error.outcome not in {Outcome.UNREACHABLE, Outcome.OWN_SHORTAGE}
+    billed_anyway = candidate.terms.price.unit is PriceUnit.REQUEST and left
     if error.may_have_charged or billed_anyway:
         await reservation.hold(error.outcome.value, upstream_ref=error.upstream_ref)
         return reservation.amount

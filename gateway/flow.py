@@ -33,6 +33,7 @@ from gateway.problems import (
     InvalidRequest,
     NoDeployment,
     ProviderFailure,
+    short_of,
 )
 from gateway.purchase import Purchase, Purse, Services
 from gateway.request import Answer, CacheMode, CacheStatus, Caller, Fit, Learned, SegmentationRequest
@@ -45,7 +46,7 @@ from gateway.routing.hedging import Hedge, Race
 from gateway.routing.ranking import Candidate, Exclusion, Reason, Screening, explain, screen
 from gateway.routing.router import Ranking
 from gateway.routing.words import own_words
-from providers.contract import Deadline, Question
+from providers.contract import Deadline, OwnShortage, Question
 
 _MICROS = 1_000_000
 
@@ -389,6 +390,8 @@ def _failed(purchase: Purchase, failure: NoAnswer, screening: Screening, service
             "route.max_charge_usd leaves nothing for this prompt beside the request's other prompts; raise it",
             field="route.max_charge_usd",
         )
+    if isinstance(last, OwnShortage):
+        return short_of(last.shortage, attempts=attempts)
     ended = purchase.attempts[-1]
     said, others = (f"{ended.deployment}: {words}" for words in (ended.message, own_words(last)))
     if last.invalid_picture:

@@ -21,7 +21,7 @@ from gateway.accounting import Ledger
 from gateway.accounting.abandoned import SWEEP_SECONDS, sweep_forever
 from gateway.accounting.budgets import Budgets
 from gateway.accounting.quote_tokens import QuoteTokens
-from gateway.admission import Gate, Limits
+from gateway.admission import BytesInFlight, Gate, Limits
 from gateway.api.once import Once
 from gateway.cache.flight import Flights
 from gateway.cache.store import AnswerCache
@@ -40,6 +40,7 @@ from gateway.store.leases import Lease
 from gateway.store.remembered import Remembered
 from gateway.store.secrets import secret
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.shortages import Shortages
 from gateway.telling import Telling
 from providers.contract import Clock, Decoders, Workers
 
@@ -49,6 +50,8 @@ class Ground:
     """What stands before anything is opened."""
 
     gate: Gate
+    bytes: BytesInFlight
+    shortages: Shortages
     metrics: Metrics
     log: Any
     telling: Telling

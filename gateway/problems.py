@@ -44,6 +44,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from gateway.request import AttemptReport
+from providers.contract import Resource
 
 #: What somebody without a key, or with a wrong one, can do about it.
 SEND_A_KEY = (
@@ -246,6 +247,21 @@ class Overloaded(GatewayError):
     """Too much at once; come back."""
 
     code = "overloaded"
+
+
+def short_of(resource: Resource, *, attempts: Sequence[AttemptReport] = ()) -> GatewayError:
+    """Return the problem of a request that this machine has no more of something for: nobody else's fault."""
+    if resource is Resource.DISK:
+        return LedgerDown(
+            "this gateway has no room left on its disk; nothing was spent. Try again later",
+            retry_after_seconds=5.0,
+            attempts=attempts,
+        )
+    return Overloaded(
+        f"this gateway has no {resource.value} left for another request; try again shortly",
+        retry_after_seconds=1.0,
+        attempts=attempts,
+    )
 
 
 class ProviderFailure(GatewayError):

@@ -28,6 +28,7 @@ from gateway.routing.ranking import Candidate, Exclusion
 from gateway.routing.retry_budget import RetryBudget
 from gateway.routing.router import Router
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.shortages import Shortages
 from gateway.uses import Uses
 from providers.contract import NOTHING, Clock, Decoders, Money, Provider, Question, Sleep, Workers
 
@@ -54,6 +55,7 @@ class Services:
     metrics: Metrics
     alerts: Alerts
     drift: DriftWatch
+    shortages: Shortages
     log: Any
     chance: random.Random
     """Spreads what would otherwise happen at once."""

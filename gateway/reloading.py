@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.settings import ConfigProblem, Settings, SettingsError, locate, needs_restart
+from providers.contract import Resource, shortage_of
 
 POLL_SECONDS = 1.0
 #: Problems of one file that are logged; a file with more of them is no configuration at all.
@@ -48,6 +49,8 @@ class Reloaded:
     """Which parts of the configuration are new."""
     problems: tuple[ConfigProblem, ...] = ()
     """Why it was refused or deferred."""
+    shortage: Resource | None = None
+    """What this machine had run out of, where it was deferred for that."""
 
 
 class NotNow(Exception):
@@ -106,7 +109,12 @@ class Reloader:
         settled: list[Stamp | None] = []  # the file as it was when it was read last
         while True:
             asked = await self._next_look()
-            before, seen = seen, await asyncio.to_thread(_stamp, self._source.path)
+            try:
+                before, seen = seen, await asyncio.to_thread(_stamp, self._source.path)
+            except RuntimeError as error:  # no thread to look with
+                if shortage_of(error) is None:
+                    raise
+                continue
             if asked or (before == seen and settled != [seen]):
                 reloaded = await self.reload("signal" if asked else "change")
                 settled = [] if reloaded.result is Result.DEFERRED else [seen]
@@ -135,10 +143,14 @@ class Reloader:
                 raise SettingsError(kept, source=str(self._source.path))  # noqa: TRY301 - refused as any other
             await self._swap(wanted)
         except SettingsError as error:
+            if (shortage := shortage_of(error)) is not None:  # the file may be well
+                return _put_off(shortage)
             return Reloaded(Result.REFUSED, problems=await asyncio.to_thread(self._located, error.problems))
         except NotNow as error:
             return Reloaded(Result.DEFERRED, problems=(ConfigProblem("", None, None, str(error)),))
-        except Exception:  # noqa: BLE001 - the gateway goes on with what it has, whatever is wrong with this
+        except Exception as error:  # noqa: BLE001 - the gateway goes on with what it has, whatever is wrong with this
+            if (shortage := shortage_of(error)) is not None:
+                return _put_off(shortage)
             self._log.exception("config_reload_broke", file=str(self._source.path))
             return Reloaded(Result.BROKEN)
         self._settings = wanted
@@ -191,6 +203,12 @@ def _changed(running: Settings, wanted: Settings) -> tuple[str, ...]:
     """Return the parts that differ; an environment that the providers' deployments are made from counts as those."""
     differ = [name for name in Settings.model_fields if getattr(running, name) != getattr(wanted, name)]
     return tuple(dict.fromkeys("deployments" if name == "environ" else name for name in differ))
+
+
+def _put_off(shortage: Resource) -> Reloaded:
+    """Say why a file was not read that may be well."""
+    message = f"this machine has no {shortage.value} left to read it with; the next look tries again"
+    return Reloaded(Result.DEFERRED, problems=(ConfigProblem("", None, None, message),), shortage=shortage)
 
 
 def _stamp(path: Path) -> Stamp | None:

@@ -10,7 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar, TypeVarTuple
 
-from providers.contract import Deadline, DecodersBusy, DecodingLate, Means, ProviderFailed, WorkersBusy
+from providers.contract import (
+    Deadline,
+    DecodersBusy,
+    DecodingLate,
+    Fetched,
+    Means,
+    OwnShortage,
+    ProviderFailed,
+    Resource,
+    WorkersBusy,
+    shortage_of,
+)
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
@@ -21,17 +32,23 @@ _PAUSE_SECONDS = 0.02
 
 async def decoded(means: Means, work: Callable[[], T], *, pixels: int, deadline: Deadline) -> T:
     """
-    Run *work* on the workers, and wait for a place there until *deadline*.
+    Run *work* on the workers, and wait until *deadline* for a place there and for what this machine is short of.
 
     Raises:
-        ProviderFailed: there was none; `may_have_charged` is set.
+        OwnShortage: there was none; `may_have_charged` is set.
     """
     while True:
         try:
             return await means.workers.run(work, pixels=pixels)
         except WorkersBusy as busy:
             if deadline.passed:
-                raise _unread("no worker was free to read it in time; give the workers more threads") from busy
+                raise _paid_for("no worker was free to read it in time", Resource.WORKERS) from busy
+        except (MemoryError, OSError, RuntimeError) as error:
+            resource = shortage_of(error)
+            if resource is None:
+                raise
+            if deadline.passed:
+                raise _paid_for(f"there was no {resource.value} to read it with", resource) from error
         await means.sleep(min(_PAUSE_SECONDS, deadline.remaining()))
 
 
@@ -43,19 +60,37 @@ async def decoded_apart(
 
     Raises:
         DecodingFailed: the bytes broke their decoder.
-        ProviderFailed: there was no place, or no time for the whole of it; `may_have_charged` is set.
+        ProviderFailed: there was no time for the whole of it; `may_have_charged` is set.
+        OwnShortage: there was no place; `may_have_charged` is set.
     """
     while True:
         try:
             return await means.decoders.run(function, *args, pixels=pixels, deadline=deadline, tenant=tenant)
         except DecodingLate as late:
-            raise _unread("the deadline passed while it was read; ask for less, or give more time") from late
+            message = "the answer came, and the deadline passed while it was read; ask for less, or give more time"
+            raise ProviderFailed(message, elsewhere=False, may_have_charged=True) from late
         except DecodersBusy as busy:
             if deadline.passed:
-                raise _unread(f"it could not be read in time: {busy}") from busy
+                raise _paid_for(f"it could not be read in time: {busy}", Resource.WORKERS) from busy
         await means.sleep(min(_PAUSE_SECONDS, deadline.remaining()))
 
 
-def _unread(why: str) -> ProviderFailed:
-    """Return the error for an answer that was not read."""
-    return ProviderFailed(f"the answer came, and {why}", elsewhere=False, may_have_charged=True)
+async def brought(means: Means, url: str, *, max_bytes: int, deadline: Deadline) -> Fetched:
+    """
+    Fetch a part of the answer, and wait until *deadline* for what this machine is short of.
+
+    Raises:
+        FetchError: it did not come.
+        OwnShortage: this machine was short of something until *deadline*; `may_have_charged` is set.
+    """
+    while True:
+        try:
+            return await means.fetcher.fetch(url, deadline=deadline, max_bytes=max_bytes)
+        except OwnShortage as shortage:
+            if deadline.passed:
+                raise _paid_for("a part of it could not be fetched", shortage.shortage) from shortage
+        await means.sleep(min(_PAUSE_SECONDS, deadline.remaining()))
+
+
+def _paid_for(what: str, resource: Resource) -> OwnShortage:
+    return OwnShortage(f"the answer came, and {what}", resource, elsewhere=False, may_have_charged=True)

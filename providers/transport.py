@@ -13,6 +13,10 @@ whether a request may have left is whether its connector had handed over a conne
 Why an own class of request: httpx and aiohttp both write an address anew (`%26` becomes `&`), and a presigned one is
 then refused. httpx is told the origin alone, and aiohttp is handed the target as `providers.address` cut it out.
 
+Why every pool is bounded: each connection is a descriptor, and to run out of those stops everything else as well. Who
+waits for one waits under the caller's deadline, and what is missing is ours: `OwnShortage`, as for all that this
+machine runs out of (`contract/shortage.py`).
+
 Why only requests of idempotent methods are ever sent twice: aiohttp repeats GET, HEAD, OPTIONS, TRACE, PUT and DELETE
 once when the connection breaks before an answer (RFC 9110 section 9.2.2), and never POST.
 """
@@ -22,7 +26,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -32,6 +36,7 @@ from typing import Any
 import aiohttp
 import httpx
 from aiohttp.abc import AbstractResolver
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest, ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
@@ -44,17 +49,22 @@ from providers.contract import (
     CompressedBody,
     Deadline,
     InflatesTooFar,
+    OwnShortage,
     ProviderError,
     ProviderFailed,
     ProviderUnanswered,
     ProviderUnreachable,
     Reply,
+    Resource,
     is_gzip,
+    shortage_of,
     undo,
 )
 from providers.guard import SocketFactory, without_query
 
 _PIECE_BYTES = 256 * 1024
+#: Connections of a pool where nobody says otherwise.
+MOST_CONNECTIONS = 1024
 #: So many connections that have not come to be within so many seconds are as good as one in all its time: a lost packet
 #: is sent again after one second (RFC 6298), and not that of five in a row is lost twice.
 _IN_VAIN_TOGETHER, _IN_VAIN_SECONDS = 5, 2.0
@@ -62,7 +72,11 @@ _IN_VAIN_TOGETHER, _IN_VAIN_SECONDS = 5, 2.0
 _LOOK_SECONDS = 0.25
 #: Between two waits that are given up since others were in vain.
 _GIVE_UP_SECONDS = 0.004
+#: `RuntimeError` is how Python says that no thread could be started, to look a name up.
 _WIRE_FAULTS = (httpx.TransportError, aiohttp.ClientError, OSError)
+_OWN_FAULTS = (MemoryError, RuntimeError)
+#: When it is worth trying again to get what this machine has run out of, in seconds.
+SHORTAGE_SECONDS = 1.0
 
 #: What broke, the more special first.
 _WORDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
@@ -81,11 +95,13 @@ _WORDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = 
 class Passage:
     """Whether a request got as far as a connection, after which its bytes may have left."""
 
-    __slots__ = ("connected",)
+    __slots__ = ("connected", "waiting")
 
     def __init__(self) -> None:
         """Begin without a connection."""
         self.connected = False
+        self.waiting = False
+        """Whether it waits for one of our own connections to come free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +119,11 @@ _exchange: ContextVar[_Exchange] = ContextVar("exchange")
 class WireError(Exception):
     """An exchange that broke. The text is one clause, and holds no URL."""
 
+    def __init__(self, message: str, *, shortage: Resource | None = None) -> None:
+        """Say what broke, and what of this machine's was missing, if that is why."""
+        super().__init__(message)
+        self.shortage = shortage
+
 
 class AnswerUnwanted(Exception):
     """An answer that was not read: too large, or compressed in a way that is not read."""
@@ -117,18 +138,19 @@ class AnswerUnwanted(Exception):
 class Answer:
     """The head of an answer, and the way to its body."""
 
-    __slots__ = ("_response", "headers", "status")
+    __slots__ = ("_leave", "_response", "headers", "status")
 
-    def __init__(self, response: httpx.Response) -> None:
-        """Take the head out of *response*."""
+    def __init__(self, response: httpx.Response, leave: Callable[[], None]) -> None:
+        """Take the head out of *response*; *leave* is called when its connection is let go of."""
         self._response = response
+        self._leave: Callable[[], None] | None = leave
         self.status = response.status_code
         self.headers: dict[str, str] = {}
         for name, value in response.headers.raw:
             key, text = name.decode("latin-1").lower(), value.decode("latin-1")
             self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
 
-    async def read(self, max_bytes: int, *, heard: Callable[[int], None] | None = None) -> bytes:
+    async def read(self, max_bytes: int, *, heard: Callable[[int], Awaitable[None]] | None = None) -> bytes:
         """
         Return the whole body, and let go of the connection: for the next request, or for good when it was not whole.
 
@@ -136,7 +158,7 @@ class Answer:
 
         Args:
             max_bytes: the most that is read, and that may come of it.
-            heard: told after each piece how many bytes there are by now.
+            heard: awaited after each piece with how many bytes there are by now.
 
         Raises:
             AnswerUnwanted: it is larger than *max_bytes*, or compressed in a way that is not read.
@@ -147,8 +169,8 @@ class Answer:
             if length.isdecimal() and int(length) > max_bytes:
                 raise self._too_large(max_bytes)
             body = await self._read_pieces(max_bytes, heard)
-        except _WIRE_FAULTS as error:
-            raise WireError(_why(error)) from error
+        except (*_WIRE_FAULTS, MemoryError) as error:
+            raise _broken(error) from error
         finally:
             await self.close()
         if "content-encoding" in self.headers or is_gzip(body):
@@ -157,8 +179,13 @@ class Answer:
 
     async def close(self) -> None:
         """Let go of the connection, and stop sending what an early answer has made needless."""
-        with suppress(*_WIRE_FAULTS):  # what broke while it was read may break the same way here
-            await self._response.aclose()
+        try:
+            with suppress(*_WIRE_FAULTS):  # what broke while it was read may break the same way here
+                await self._response.aclose()
+        finally:
+            leave, self._leave = self._leave, None
+            if leave is not None:
+                leave()
 
     async def _inflated(self, body: bytes, max_bytes: int) -> bytes:
         steps = undo(body, self.headers.get("content-encoding", ""), most_bytes=max_bytes)
@@ -175,7 +202,7 @@ class Answer:
                 ) from error
             await asyncio.sleep(0)
 
-    async def _read_pieces(self, max_bytes: int, heard: Callable[[int], None] | None) -> bytes:
+    async def _read_pieces(self, max_bytes: int, heard: Callable[[int], Awaitable[None]] | None) -> bytes:
         pieces: list[bytes] = []
         received = 0
         stream = self._response.stream
@@ -186,7 +213,7 @@ class Answer:
                 raise self._too_large(max_bytes)
             pieces.append(piece)
             if heard is not None:
-                heard(received)
+                await heard(received)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _too_large(self, max_bytes: int) -> AnswerUnwanted:
@@ -211,6 +238,7 @@ class Wire:
         socket_factory: SocketFactory | None = None,
         resolver: Callable[[], AbstractResolver] = aiohttp.ThreadedResolver,
         tls: ssl.SSLContext | None = None,
+        connections: int = MOST_CONNECTIONS,
     ) -> None:
         """
         Prepare the pool; it is opened by the first request, in that request's event loop.
@@ -222,11 +250,13 @@ class Wire:
             socket_factory: makes every socket, and may refuse to.
             resolver: makes what finds the addresses of names.
             tls: whose certificates are believed; `trusted()` when None.
+            connections: at most, idle ones included; who finds none waits.
         """
         tls = tls or trusted()
         self._extensions = {"timeout": {"pool": connect_seconds}}
+        self._free = asyncio.Semaphore(connections)
         self._transport = AiohttpTransport(
-            verify=tls, client=lambda: _session(tls, keepalive_seconds, socket_factory, resolver())
+            verify=tls, client=lambda: _session(tls, keepalive_seconds, socket_factory, resolver(), connections)
         )
 
     async def ask(
@@ -238,12 +268,19 @@ class Wire:
         Raises:
             WireError: none came; *passage* says whether the request may have left.
         """
+        origin = _origin(address.scheme, address.host, address.port)
+        request = self._request(method, origin, headers, content)
+        passage.waiting = True
+        await self._free.acquire()
+        passage.waiting = False
         token = _exchange.set(_Exchange(passage, _as_spelt(address)))
         try:
-            request = self._request(method, _origin(address.scheme, address.host, address.port), headers, content)
-            return Answer(await self._transport.handle_async_request(request))
-        except _WIRE_FAULTS as error:
-            raise WireError(_why(error)) from error
+            return Answer(await self._transport.handle_async_request(request), self._free.release)
+        except BaseException as error:
+            self._free.release()
+            if isinstance(error, _WIRE_FAULTS) or (isinstance(error, _OWN_FAULTS) and shortage_of(error)):
+                raise _broken(error) from error
+            raise
         finally:
             _exchange.reset(token)
 
@@ -279,6 +316,7 @@ class HttpUpstream:
         keepalive_seconds: float = 15.0,
         socket_factory: SocketFactory | None = None,
         tls: ssl.SSLContext | None = None,
+        connections: int = MOST_CONNECTIONS,
     ) -> None:
         """
         Prepare the connections.
@@ -289,6 +327,7 @@ class HttpUpstream:
             keepalive_seconds: how long an idle connection is kept.
             socket_factory: makes every socket, and may refuse to.
             tls: whose certificates are believed; `trusted()` when None.
+            connections: at most, idle ones included; who finds none waits until its deadline.
         """
         self._clock = clock
         self._wire = Wire(
@@ -296,6 +335,7 @@ class HttpUpstream:
             keepalive_seconds=keepalive_seconds,
             socket_factory=socket_factory,
             tls=tls,
+            connections=connections,
         )
         self._parsed = lru_cache(maxsize=512)(parse_address)
 
@@ -316,6 +356,7 @@ class HttpUpstream:
             ProviderUnreachable: nothing of the request left.
             ProviderUnanswered: it left, or may have, and no whole answer came until *deadline*.
             ProviderFailed: the answer is larger than *max_bytes*, or compressed.
+            OwnShortage: this machine has run out of something, or all connections are in use until *deadline*.
         """
         started = self._clock()
         passage = Passage()
@@ -332,7 +373,8 @@ class HttpUpstream:
             message = f"{method} {without_query(url)}: {error}"
             raise ProviderFailed(message, may_have_charged=True, status=error.status) from error
         except WireError as error:
-            raise self._lost(passage, f"{method} {without_query(url)}: {error}", started) from error
+            what = f"{method} {without_query(url)}: {error}"
+            raise self._lost(passage, what, started, shortage=error.shortage) from error
         except TimeoutError as error:
             raise self._lost(passage, f"{method} {without_query(url)}: the deadline passed", started) from error
 
@@ -346,8 +388,16 @@ class HttpUpstream:
         except NoAddress as error:
             raise WireError(f"the address is not a URL of http or https: {error}") from error
 
-    def _lost(self, passage: Passage, what: str, started: float) -> ProviderError:
+    def _lost(self, passage: Passage, what: str, started: float, *, shortage: Resource | None = None) -> ProviderError:
         seconds = self._clock() - started
+        if passage.waiting:
+            what, shortage = f"{what} while all our connections were in use", Resource.CONNECTIONS
+        if shortage is not None:
+            left = passage.connected
+            message = f"{what}, {seconds:.1f} s after the request was begun; " + (
+                "this machine has run out of " + shortage.value if left else "nothing of it left"
+            )
+            return OwnShortage(message, shortage, may_have_charged=left, retry_after_seconds=SHORTAGE_SECONDS)
         if passage.connected:
             return ProviderUnanswered(f"{what}, {seconds:.1f} s after the request was begun")
         return ProviderUnreachable(f"{what}, {seconds:.1f} s after the request was begun; nothing of it left")
@@ -361,11 +411,15 @@ class _Connector(aiohttp.TCPConnector):
     would otherwise wait all of it, hundreds of them under load. That is the case when one of them has waited in vain
     for as long as it may, or several for long enough, and nobody was given one meanwhile. They are given up one after
     another, since all at once would hold up each other wherever they are sent next.
+
+    The number of its connections counts idle ones as well, which aiohttp's own limit does not: one that would be kept
+    beyond it is closed, and so is the one idle for longest where another one is to be made.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, connections: int, **options: Any) -> None:
         """Begin with nobody waiting; the options are aiohttp's."""
         super().__init__(**options)
+        self._most = connections
         self._waits: dict[ConnectionKey, dict[asyncio.Timeout, float]] = {}
         """Who waits, and since when."""
         self._given: dict[ConnectionKey, float] = {}
@@ -397,6 +451,29 @@ class _Connector(aiohttp.TCPConnector):
         self._given[address] = loop.time()
         _exchange.get().passage.connected = True
         return connection
+
+    async def _create_connection(
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the parameter is aiohttp's
+    ) -> ResponseHandler:
+        """Make a connection, in the place of an idle one where there are as many as may be."""
+        while self._conns and self._open() > self._most:
+            address, idle = next(iter(self._conns.items()))
+            connection, _ = idle.popleft()
+            if not idle:
+                del self._conns[address]
+            connection.abort()
+        return await super()._create_connection(req, traces, timeout)
+
+    def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
+        """Keep a connection for the next request, if there is room for an idle one."""
+        super()._release(key, protocol, should_close=should_close or self._open() > self._most)
+
+    def _open(self) -> int:
+        """Return how many connections are in use, being made, or idle."""
+        return len(self._acquired) + sum(map(len, self._conns.values()))
 
     def _look(self, address: ConnectionKey, waits: dict[asyncio.Timeout, float]) -> None:
         """Give up all who wait for an address where too many wait in vain; look again while anybody waits."""
@@ -439,10 +516,15 @@ class _Pieces(httpx.AsyncByteStream):
 
 
 def _session(
-    tls: ssl.SSLContext, keepalive_seconds: float, socket_factory: SocketFactory | None, resolver: AbstractResolver
+    tls: ssl.SSLContext,
+    keepalive_seconds: float,
+    socket_factory: SocketFactory | None,
+    resolver: AbstractResolver,
+    connections: int,
 ) -> aiohttp.ClientSession:
     connector = _Connector(
-        limit=0,  # what may be under way is the gateway's to bound, by deployment
+        connections=connections,
+        limit=0,  # `Wire` bounds what is under way: aiohttp would count the wait for its own limit as one to connect
         ssl=tls,
         keepalive_timeout=keepalive_seconds,
         socket_factory=socket_factory,
@@ -469,7 +551,12 @@ def _as_spelt(address: Address) -> URL:
     return URL.build(scheme=address.scheme, authority=address.authority, path=address.target, encoded=True)
 
 
-def _why(error: Exception) -> str:
+def _broken(error: BaseException) -> WireError:
+    """Return what broke in our words."""
+    return WireError(_why(error), shortage=shortage_of(error))
+
+
+def _why(error: BaseException) -> str:
     """Say in one clause what broke; never the library's own text, which may hold the URL with its query."""
     cause = error.__cause__ if isinstance(error, httpx.TransportError) and error.__cause__ else error
     words = next(words for kind, words in _WORDS if isinstance(cause, kind))

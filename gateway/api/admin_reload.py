@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from gateway.api.admin import admitted, describe_admin
 from gateway.api.routes import PRIVATE, PlainRoute
-from gateway.problems import InternalError, InvalidRequest, LedgerDown
+from gateway.problems import InternalError, InvalidRequest, LedgerDown, short_of
 from gateway.reloading import Reloaded, Result
 
 PATH = "/admin/v1/reload"
@@ -50,6 +50,8 @@ async def reload(request: Request) -> Response:
     reloaded = await again("request")
     if reloaded.result is Result.BROKEN:
         raise InternalError("the configuration could not be taken over, and the old one stays; the log says why")
+    if reloaded.shortage is not None:
+        raise short_of(reloaded.shortage)
     if reloaded.result is Result.DEFERRED:
         raise LedgerDown(reloaded.problems[0].message, retry_after_seconds=1.0)
     if reloaded.result is Result.REFUSED:

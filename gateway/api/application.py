@@ -27,6 +27,7 @@ from gateway.api.schema import (
 from gateway.api.trace import Surroundings
 from gateway.problems import InvalidRequest, MethodNotAllowed, NotFound
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.shortages import Shortages
 from providers.contract import Clock
 
 SHAPES: tuple[type[BaseModel], ...] = (
@@ -59,6 +60,7 @@ def build_api(
     clock: Clock,
     new_id: Callable[[str], str],
     admin_port: int | None,
+    shortages: Shortages,
 ) -> FastAPI:
     """
     Build the app that answers on HTTP.
@@ -71,6 +73,7 @@ def build_api(
         clock: monotonic seconds.
         new_id: makes an id with that prefix.
         admin_port: where alone the admin routes are answered; None where they are on every port.
+        shortages: is told of what this machine had none of for a request.
     """
     app = FastAPI(
         title="Maskgate",
@@ -93,6 +96,7 @@ def build_api(
         clock=clock,
         new_id=new_id,
         admin_port=admin_port,
+        shortages=shortages,
         direct={("POST", "/v1/segmentations"): routes.segment},
     )
     app.state.admin_port = admin_port

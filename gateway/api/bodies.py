@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.requests import ClientDisconnect, Request
 
 from gateway.problems import GatewayError, MalformedBody, RequestTooLarge
+from providers.contract import Room
 
 #: Where in a request's scope the server notes why its body goes no further: a `GatewayError`.
 REFUSED = "maskgate.refused"
+
+#: How much room is asked for at a time by a body that does not say how long it is.
+_ROOM_BYTES = 2**18
 
 
 async def read_chunks(request: Request, *, most: int, remedy: str) -> tuple[list[bytes], int]:
@@ -24,24 +30,53 @@ async def read_chunks(request: Request, *, most: int, remedy: str) -> tuple[list
         RequestTimeout: it came too slowly.
         MalformedBody: it is cut off, or its framing is broken.
     """
-    told = request.headers.get("content-length", "")
-    if told.isdecimal() and int(told[:20]) > most:
-        raise _too_large(most, remedy)
     chunks: list[bytes] = []
-    size = 0
+    return chunks, await read_into(chunks.append, request, most=most, remedy=remedy)
+
+
+def told_length(request: Request) -> int | None:
+    """Return how many bytes a request says its body has; None where it does not say."""
+    told = request.headers.get("content-length", "")
+    return int(told[:20]) if told.isdecimal() else None
+
+
+async def read_into(
+    take: Callable[[bytes], object], request: Request, *, most: int, remedy: str, room: Room | None = None
+) -> int:
+    """
+    Read the whole body, hand on its pieces as they come, and return how many bytes they are.
+
+    Args:
+        take: is given each piece.
+        request: not read yet.
+        most: bytes that it may have.
+        remedy: what the sender of a longer one is told beside that; a whole sentence.
+        room: awaited before bytes are read, with how many: all of them where the head says so.
+
+    Raises:
+        RequestTooLarge, RequestTimeout, MalformedBody: as `read_chunks` says.
+        GatewayError: what *room* raises.
+    """
+    told, size = told_length(request), 0
+    if told is not None and told > most:
+        raise _too_large(most, remedy)
+    if room is not None and told:
+        await room(told)
+    taken = told or 0
     try:
         async for chunk in request.stream():
             size += len(chunk)
             if size > most:
                 break
-            chunks.append(chunk)
+            if room is not None and size > taken:
+                await room(max(size - taken, _ROOM_BYTES))
+                taken += max(size - taken, _ROOM_BYTES)
+            take(chunk)
     except ClientDisconnect:
-        chunks.clear()  # a problem's traceback may live until garbage is collected
         raise _gone(request) from None
     if size > most:
-        chunks.clear()
         raise _too_large(most, remedy)
-    return chunks, size
+    return size
 
 
 def _gone(request: Request) -> GatewayError:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
 
 #: Below this a join takes less than a millisecond.
 LARGE_BYTES = 2**20
 
 
-def joined(pieces: Sequence[bytes]) -> bytes:
+def joined(pieces: list[bytes]) -> bytes:
     """
     Return the pieces as one. Belongs on a worker thread where they may be large.
+
+    A large list is emptied on the way, so that no piece is in memory longer than it has to be.
 
     Raises:
         OSError: there is no memory, or no disk where the system knows no files in memory.
@@ -36,8 +37,10 @@ def joined(pieces: Sequence[bytes]) -> bytes:
         os.close(descriptor)
 
 
-def _through(descriptor: int, pieces: Sequence[bytes], size: int) -> bytes:
-    for piece in pieces:
+def _through(descriptor: int, pieces: list[bytes], size: int) -> bytes:
+    pieces.reverse()
+    while pieces:
+        piece = pieces.pop()
         if os.write(descriptor, piece) != len(piece):
             raise OSError(f"no room for {size} bytes")
     whole = os.pread(descriptor, size, 0)

@@ -20,7 +20,8 @@ from starlette.responses import Response
 
 from gateway.accounting import LedgerUnavailable
 from gateway.admission.idempotency import HEADER, fingerprint
-from gateway.api.trace import BUSY, DOWN, Trace, problem_message
+from gateway.api.problems import foreseen
+from gateway.api.trace import Trace, problem_message
 from gateway.cache.flight import Flights
 from gateway.intake.body import SegmentationBody
 from gateway.intake.picture import PictureSource
@@ -31,9 +32,10 @@ from gateway.problems import (
     InternalError,
     LedgerDown,
     Overloaded,
+    short_of,
 )
 from gateway.store.remembered import Claim, Interrupted, Remembered, RememberedAnswer, Turn
-from providers.contract import Deadline, Sleep, Workers, WorkersBusy
+from providers.contract import Deadline, Sleep, Workers
 
 Work = Callable[[], Coroutine[Any, Any, Response]]
 
@@ -216,14 +218,14 @@ class Once:
         try:
             return await self._remembered.begin(claim, lease_seconds=lease)
         except LedgerUnavailable as error:
-            raise LedgerDown(CANNOT_REMEMBER, retry_after_seconds=1.0) from error
+            raise _cannot_remember(error) from error
 
     async def _running(self, claim: Claim) -> bool:
         """Whether another process works under the key."""
         try:
             return await self._remembered.running(claim)
         except LedgerUnavailable as error:
-            raise LedgerDown(CANNOT_REMEMBER, retry_after_seconds=1.0) from error
+            raise _cannot_remember(error) from error
 
     async def _failed(self, claim: Claim, problem: GatewayError, request_id: str) -> _Ended:
         """
@@ -233,7 +235,8 @@ class Once:
             GatewayError: the problem; no attempt was made, or nobody knows, and whoever comes next will look.
         """
         try:
-            free = await self._remembered.release(claim)
+            # Too much at once here is no answer of a provider: whoever comes back as told has to find the key free.
+            free = await self._remembered.release(claim, though_released=isinstance(problem, Overloaded))
         except LedgerUnavailable as error:
             self._log.warning("idempotency_left_open", request_id=request_id, reason=str(error))
             raise problem from None
@@ -246,12 +249,9 @@ class Once:
 
     def _problem(self, error: Exception, request_id: str) -> GatewayError:
         """Return what the caller is told of a failure; log the one that nobody foresaw."""
-        if isinstance(error, GatewayError):
-            return error
-        if isinstance(error, WorkersBusy):
-            return Overloaded(BUSY, retry_after_seconds=1.0)
-        if isinstance(error, LedgerUnavailable):
-            return LedgerDown(DOWN, retry_after_seconds=1.0)
+        problem = foreseen(error)
+        if problem is not None:
+            return problem
         self._log.error("request_broke", request_id=request_id, exc_info=error)
         return InternalError(BROKE)
 
@@ -296,6 +296,13 @@ async def fingerprint_of(
     return await workers.run(
         lambda: fingerprint(method, path, asked, source.part), pixels=len(asked) + len(source.part or b"")
     )
+
+
+def _cannot_remember(error: LedgerUnavailable) -> GatewayError:
+    """Return the problem of a key that cannot be looked up."""
+    if error.shortage is not None:
+        return short_of(error.shortage)
+    return LedgerDown(CANNOT_REMEMBER, retry_after_seconds=1.0)
 
 
 def _remember(request_id: str, status: int, headers: Any, body: bytes) -> RememberedAnswer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from gateway.accounting import LedgerUnavailable
 from gateway.problems import (
     AllDeploymentsUnavailable,
     BudgetExceeded,
@@ -43,10 +44,15 @@ from gateway.problems import (
     UnsupportedCapability,
     UnsupportedContentType,
     UnsupportedMediaType,
+    short_of,
 )
 from gateway.request import AttemptReport
+from providers.contract import WorkersBusy, shortage_of
 
 MEDIA_TYPE = "application/problem+json"
+
+_BUSY = "as much decoding and encoding waits as this gateway takes at once; try again shortly"
+_DOWN = "the ledger's database does not answer; try again shortly"
 
 #: Every problem's status and its title, which never changes from one occurrence to the next.
 STATUS: dict[type[GatewayError], tuple[int, str]] = {
@@ -88,6 +94,18 @@ STATUS: dict[type[GatewayError], tuple[int, str]] = {
 def status_of(problem: GatewayError) -> int:
     """Return the HTTP status of a problem."""
     return STATUS[type(problem)][0]
+
+
+def foreseen(error: Exception) -> GatewayError | None:
+    """Return the problem that an error stands for; None for a defect that nobody foresaw."""
+    if isinstance(error, GatewayError):
+        return error
+    if isinstance(error, WorkersBusy):
+        return Overloaded(_BUSY, retry_after_seconds=1.0)
+    resource = shortage_of(error)
+    if resource is not None:
+        return short_of(resource)
+    return LedgerDown(_DOWN, retry_after_seconds=1.0) if isinstance(error, LedgerUnavailable) else None
 
 
 def problem_body(problem: GatewayError, request_id: str) -> dict[str, Any]:

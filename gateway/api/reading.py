@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from python_multipart.multipart import MultipartParser
 from starlette.requests import Request
 
-from gateway.api.bodies import read_chunks
+from gateway.api.bodies import read_into, told_length
 from gateway.api.cutting import PLACEHOLDER, Raw, cut_picture
 from gateway.api.header_values import split_value
 from gateway.api.joining import LARGE_BYTES, joined
@@ -27,6 +27,7 @@ from providers.contract import (
     MOST_LAYERS,
     CompressedBody,
     InflatesTooFar,
+    Room,
     Workers,
     codings,
     completed,
@@ -52,7 +53,7 @@ PIECE_BYTES = 2**18
 
 
 async def read_request(
-    request: Request, *, max_picture_bytes: int, workers: Workers
+    request: Request, *, max_picture_bytes: int, workers: Workers, room: Room | None = None
 ) -> tuple[SegmentationBody, PictureSource]:
     """
     Read and check a request's body.
@@ -61,6 +62,7 @@ async def read_request(
         request: not read yet.
         max_picture_bytes: of the encoded file; base64 with its line breaks, or multipart framing, come on top.
         workers: where a large body is taken apart.
+        room: awaited before bytes are read, with how many.
 
     Raises:
         GatewayError: it is too large, malformed, or has a field that is missing, unknown or out of range.
@@ -73,7 +75,7 @@ async def read_request(
             field="Content-Type",
         )
     most = max_picture_bytes * 10 // 7 + 2 * JSON_BYTES
-    raw = await _read(request, most, max_picture_bytes)
+    raw = await _read(request, most, max_picture_bytes, room)
     try:
         if named := codings(request.headers.get("content-encoding", "")):
             raw = await workers.run(lambda: _inflated(raw[:], named, most), pixels=len(raw) * 4)
@@ -229,19 +231,36 @@ def _source(body: SegmentationBody, part: bytes | None) -> PictureSource:
     return PictureSource(url=body.image.url, base64=body.image.data)
 
 
-async def _read(request: Request, limit: int, max_picture_bytes: int) -> Raw:
+async def _read(request: Request, limit: int, max_picture_bytes: int, room: Room | None) -> Raw:
     """
     Read the whole body, and stop at the limit.
 
-    What comes in many chunks is put together a few at a time: to copy 40 MB in one go keeps everybody else waiting.
+    One that says how long it is goes into its place at once, so that it is in memory only once. Another is put together
+    a few pieces at a time: to copy 40 MB in one go keeps everybody else waiting.
     """
     remedy = f"A picture may have {max_picture_bytes}, and the JSON beside it {JSON_BYTES}"
-    chunks, size = await read_chunks(request, most=limit, remedy=remedy)
+    told = told_length(request)
+    if told is not None and LARGE_BYTES <= told <= limit:
+        # No bytearray, which is cleared first, in one go. Memory is taken as it is written to.
+        raw = mmap.mmap(-1, told, access=mmap.ACCESS_COPY)
+        try:
+            await read_into(raw.write, request, most=told, remedy=remedy, room=room)
+        except BaseException:
+            raw.close()
+            raise
+        return raw
+    chunks: list[bytes] = []
+    try:
+        size = await read_into(chunks.append, request, most=limit, remedy=remedy, room=room)
+    except BaseException:
+        chunks.clear()  # a problem's traceback may live until garbage is collected
+        raise
     if size < LARGE_BYTES:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-    raw = mmap.mmap(-1, size, access=mmap.ACCESS_COPY)  # not a bytearray, which is cleared first, in one go
+    raw = mmap.mmap(-1, size, access=mmap.ACCESS_COPY)
     for number, chunk in enumerate(chunks):
         raw.write(chunk)
+        chunks[number] = b""
         if number % 16 == 0:
             await asyncio.sleep(0)
     return raw

@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from gateway.accounting.budget_words import WARNING_HEADER
 from gateway.accounting.budgets import Budgets
 from gateway.accounting.quote_tokens import QuoteTokens
-from gateway.admission import Gate, Limits
+from gateway.admission import BytesInFlight, Gate, Hold, Limits
 from gateway.admission.idempotency import HEADER, idempotency_key
 from gateway.api.answers import Answered, attempts_of, charged, deployment_body, quote_body, segmentation_body
 from gateway.api.documents import describe
@@ -48,6 +48,7 @@ class House:
     services: Services
     callers: Callers
     gate: Gate
+    bytes: BytesInFlight
     limits: Limits
     once: Once
     quotes: QuoteTokens
@@ -105,15 +106,22 @@ async def segment(request: Request) -> Response:
 async def _segment(request: Request, house: House, trace: Trace, started: float) -> Response:
     caller = await known_caller(request, Scope.SEGMENT)
     async with house.limits.admit(caller, trace.headers):
-        key = idempotency_key(request.headers.getlist(HEADER))
-        asked = await _read(request, caller, house, trace)
-        await trace.enter(caller.key_id)
-        if key is None:
-            return await _segmented(asked, house, trace, started)
-        body, source, workers = asked.body, asked.source, house.services.workers
-        print_ = await fingerprint_of(request.method, request.url.path, body, source, workers)
-        keyed = Keyed(caller.tenant, key, print_, asked.answer_id, asked.deadline)
-        return await house.once.answer(keyed, trace, lambda: _segmented(asked, house, trace, started))
+        with house.bytes.hold(caller.tenant) as held:
+            return await _admitted(request, caller, held, house, trace, started)
+
+
+async def _admitted(
+    request: Request, caller: Caller, held: Hold, house: House, trace: Trace, started: float
+) -> Response:
+    key = idempotency_key(request.headers.getlist(HEADER))
+    asked = await _read(request, caller, held, house, trace)
+    await trace.enter(caller.key_id)
+    if key is None:
+        return await _segmented(asked, house, trace, started)
+    body, source, workers = asked.body, asked.source, house.services.workers
+    print_ = await fingerprint_of(request.method, request.url.path, body, source, workers)
+    keyed = Keyed(caller.tenant, key, print_, asked.answer_id, asked.deadline)
+    return await house.once.answer(keyed, trace, lambda: _segmented(asked, house, trace, started))
 
 
 async def _segmented(asked: _Asked, house: House, trace: Trace, started: float) -> Response:
@@ -166,14 +174,17 @@ async def quote_request(request: Request) -> Response:
 async def _quoted(request: Request, house: House, trace: Trace) -> Response:
     caller = await known_caller(request, Scope.SEGMENT)
     async with house.limits.admit(caller, trace.headers):
-        read = await _read(request, caller, house, trace)
-        await trace.enter(caller.key_id)
-        asked, _ = await _with_picture(read, house)
-        budgets = await house.budgets.of_caller(caller.tenant, caller.key_id, asked.tags)
-        quoted = await quote(asked, house.services, budgets)
-        expires_at = round((house.services.wall() + house.quote_seconds) * MICROS)
-        terms = terms_of(asked, quoted, expires_at=expires_at)
-        return _json(quote_body(asked, quoted, terms, quote_id=house.quotes.seal(terms), request_id=trace.request_id))
+        with house.bytes.hold(caller.tenant) as held:
+            read = await _read(request, caller, held, house, trace)
+            await trace.enter(caller.key_id)
+            asked, _ = await _with_picture(read, house)
+            budgets = await house.budgets.of_caller(caller.tenant, caller.key_id, asked.tags)
+            quoted = await quote(asked, house.services, budgets)
+            expires_at = round((house.services.wall() + house.quote_seconds) * MICROS)
+            terms = terms_of(asked, quoted, expires_at=expires_at)
+            return _json(
+                quote_body(asked, quoted, terms, quote_id=house.quotes.seal(terms), request_id=trace.request_id)
+            )
 
 
 @router.get("/v1/deployments", **describe("List the deployments", DeploymentsShape))
@@ -213,7 +224,7 @@ async def live(_request: Request) -> Response:
 
 @router.get("/readyz", **describe("Say whether traffic may come", ReadyShape))
 async def ready(request: Request) -> Response:
-    """Say whether the ledger can record spending and any deployment takes traffic; 503 when not."""
+    """Say whether the ledger can record spending, any deployment takes traffic and nothing has run out; 503 if not."""
     services = house_of(request).services
     ledger = await services.ledger.ready()
     closed = set(open_deployments(services))
@@ -221,13 +232,17 @@ async def ready(request: Request) -> Response:
     able = sum(
         services.prices.price_at(offer.name, now) is not None and offer.name not in closed for offer in services.offers
     )
-    status = "ready" if ledger and able else "not_ready"
+    short = dict(services.shortages.now())
+    if (resource := services.ledger.journal.shortage) is not None:
+        short.setdefault(resource.value, "spending cannot be recorded")
+    status = "ready" if ledger and able and not short else "not_ready"
     shared = services.cache.shared
     body = {
         "status": status,
         "ledger": ledger,
         "deployments": able,
         "shared_cache": None if shared is None else shared.in_use,
+        "shortages": short,
     }
     return _json(body, status=200 if status == "ready" else 503)
 
@@ -243,6 +258,7 @@ async def metrics(request: Request) -> Response:
         open_deployments=open_deployments(services),
         in_flight=house.gate.taken,
         gate=(house.gate.limit, house.gate.waiting),
+        held_bytes=(house.bytes.most, house.bytes.taken, house.bytes.waiting),
         places={name: (view.limit, view.waiting) for name, view in services.places.views().items()},
         cache_bytes=services.cache.bytes,
         ledger={
@@ -259,21 +275,25 @@ class _Asked:
     """A request that was read and checked, but for its picture."""
 
     caller: Caller
+    held: Hold
     body: SegmentationBody
     source: PictureSource
     deadline: Deadline
     answer_id: str
 
 
-async def _read(request: Request, caller: Caller, house: House, trace: Trace) -> _Asked:
+async def _read(request: Request, caller: Caller, held: Hold, house: House, trace: Trace) -> _Asked:
     """Read what is asked. Nothing is fetched or spent yet."""
     body, source = await read_request(
-        request, max_picture_bytes=house.picture_limits.max_bytes, workers=house.services.workers
+        request,
+        max_picture_bytes=house.picture_limits.max_bytes,
+        workers=house.services.workers,
+        room=held.take,
     )
     trace.answer_id = house.services.new_id("seg")
     started = house.services.clock() if trace.started is None else trace.started
     deadline = Deadline(started + body.route.deadline_seconds, house.services.clock)
-    return _Asked(caller, body, source, deadline, trace.answer_id)
+    return _Asked(caller, held, body, source, deadline, trace.answer_id)
 
 
 async def _with_picture(asked: _Asked, house: House) -> tuple[SegmentationRequest, int]:
@@ -283,7 +303,11 @@ async def _with_picture(asked: _Asked, house: House) -> tuple[SegmentationReques
     picture = await bring_picture(
         asked.source,
         means=PictureMeans(
-            house.fetcher, house.services.workers, house.services.decoders, fetch_seconds=house.fetch_seconds
+            house.fetcher,
+            house.services.workers,
+            house.services.decoders,
+            fetch_seconds=house.fetch_seconds,
+            room=asked.held.take,
         ),
         limits=house.picture_limits,
         deadline=asked.deadline,

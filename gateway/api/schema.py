@@ -358,6 +358,10 @@ class ReadyShape(Shape):
     status: Literal["ready", "not_ready"]
     ledger: bool
     deployments: int = Field(description="deployments that take traffic and are not open")
+    shortages: dict[str, str] = Field(
+        description="what this machine has run out of (`descriptors`, `memory`, `disk`, `threads`), and what could not"
+        " be done for it; not ready until that is over"
+    )
     shared_cache: bool | None = Field(
         description="whether the cache in Redis answers; null without one. Says nothing about being ready"
     )

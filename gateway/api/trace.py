@@ -20,19 +20,17 @@ from gateway.accounting import LedgerUnavailable
 from gateway.admission import Gate
 from gateway.api.bodies import REFUSED
 from gateway.api.ports import misplaced
-from gateway.api.problems import MEDIA_TYPE, problem_body, problem_headers, status_of
-from gateway.problems import GatewayError, InternalError, LedgerDown, NotFound, Overloaded
+from gateway.api.problems import MEDIA_TYPE, foreseen, problem_body, problem_headers, status_of
+from gateway.problems import GatewayError, InternalError, NotFound
 from gateway.telemetry.metrics import Metrics
-from providers.contract import Clock, WorkersBusy
+from gateway.telemetry.shortages import Shortages
+from providers.contract import Clock, OwnShortage, shortage_of
 
 #: A caller's own id is taken over when it can stand in a log line.
 OWN_ID = re.compile(r"^[A-Za-z0-9._:-]{1,64}$")
 
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
-
-BUSY = "as much decoding and encoding waits as this gateway takes at once; try again shortly"
-DOWN = "the ledger's database does not answer; try again shortly"
 
 
 @dataclass(slots=True)
@@ -90,7 +88,7 @@ def problem_message(problem: GatewayError, request_id: str) -> tuple[int, dict[s
 class Surroundings:
     """ASGI middleware around the whole app."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the framework hands them on one by one
         self,
         app: ASGIApp,
         *,
@@ -101,6 +99,7 @@ class Surroundings:
         new_id: Callable[[str], str],
         admin_port: int | None,
         direct: Mapping[tuple[str, str], Endpoint],
+        shortages: Shortages,
     ) -> None:
         """
         Stand around *app*.
@@ -115,6 +114,7 @@ class Surroundings:
             admin_port: where alone the admin routes are answered; None where they are on every port.
             direct: endpoints by method and path that are called from here: matching a path known to the letter in the
                 framework's routers and layers costs as much as a tenth of a whole answer.
+            shortages: is told of what this machine had none of for a request.
         """
         self._app = app
         self._gate = gate
@@ -124,6 +124,7 @@ class Surroundings:
         self._new_id = new_id
         self._admin_port = admin_port
         self._direct = direct
+        self._shortages = shortages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and note what became of it."""
@@ -146,13 +147,14 @@ class Surroundings:
 
         try:
             await self._answered(scope, receive, noting)
-        except GatewayError as problem:
-            await _answer(problem, trace, noting)
-        except WorkersBusy:
-            await _answer(Overloaded(BUSY, retry_after_seconds=1.0), trace, noting)
-        except LedgerUnavailable:
-            await _answer(LedgerDown(DOWN, retry_after_seconds=1.0), trace, noting)
-        except Exception:
+        except Exception as error:
+            resource = shortage_of(error)
+            if resource is not None and not isinstance(error, GatewayError):
+                self._shortages.met(resource, _could_not(error), detail=f"{type(error).__name__}: {error}")
+            problem = foreseen(error)
+            if problem is not None and not status:
+                await _answer(problem, trace, noting)
+                return
             self._log.exception("request_broke", request_id=trace.request_id, path=scope["path"])
             if status:  # half an answer is out: the connection has to break, or it would pass for a whole one
                 raise
@@ -193,6 +195,13 @@ class Surroundings:
             charged_microusd=trace.charged_microusd,
             ms=round(seconds * 1000, 2),
         )
+
+
+def _could_not(error: Exception) -> str:
+    """Say what a shortage kept from being done, for anybody."""
+    if isinstance(error, LedgerUnavailable):
+        return "the database could not be asked"
+    return "a picture could not be fetched" if isinstance(error, OwnShortage) else "a request could not be answered"
 
 
 def _own_id(scope: Scope) -> str | None:

@@ -46,10 +46,10 @@ def serve(
                     exit_code=WRONG_COMMAND_LINE,
                 )
             config = _start_sandbox(stack)
-        _run(config, host=host, port=port, admin_port=admin_port, workers=workers)
+        _run(config, host=host, port=port, admin_port=admin_port, workers=workers, sandbox=sandbox)
 
 
-def _run(config: Path | None, *, host: str, port: int, admin_port: int | None, workers: int) -> None:
+def _run(config: Path | None, *, host: str, port: int, admin_port: int | None, workers: int, sandbox: bool) -> None:
     """Serve until a signal, in this process or in several."""
     from gateway.app import create_app
     from gateway.cli.worker import PROCESSES_VARIABLE, settings_for, source_for
@@ -79,7 +79,8 @@ def _run(config: Path | None, *, host: str, port: int, admin_port: int | None, w
                 os.environ[MULTIPROCESS_VARIABLE] = shared  # so that whichever answers /metrics speaks for all
                 serve_in_processes("gateway.cli.worker:create", listeners, processes=workers)
         else:
-            app = create_app(settings, source=source_for(config, host=host, environ=os.environ))
+            source = source_for(config, host=host, environ=os.environ)
+            app = create_app(settings, source=source, upstreams_here=sandbox)
             serve_app(app, listeners, started=lambda: _tell_started(url, settings.state_dir))
     except SettingsError as error:
         raise CommandFailed(str(error)) from error

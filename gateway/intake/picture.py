@@ -25,6 +25,7 @@ from gateway.problems import (
     ImageUnreachable,
     InvalidImage,
     InvalidRequest,
+    Overloaded,
     UnsupportedMediaType,
 )
 from providers.contract import (
@@ -37,6 +38,7 @@ from providers.contract import (
     FetchForbidden,
     FetchTooLarge,
     Picture,
+    Room,
     Workers,
     read_encoded,
 )
@@ -94,6 +96,8 @@ class PictureMeans:
     decoders: Decoders
     fetch_seconds: float
     """How long a file may take to come."""
+    room: Room | None = None
+    """Awaited before bytes are fetched, with how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,7 @@ async def bring_picture(
     try:
         if source.url is not None:
             soon = deadline.sooner(means.fetch_seconds)
-            data = await _fetch(source.url, fetcher=means.fetcher, limits=limits, deadline=soon)
+            data = await _fetch(source.url, fetcher=means.fetcher, limits=limits, deadline=soon, room=means.room)
         elif source.base64 is not None:
             encoded = source.base64
             field = source.field or usual
@@ -137,6 +141,8 @@ async def bring_picture(
         if checked.orientation == UPRIGHT:
             return checked.picture
         return await _upright(checked, means, deadline, tenant)
+    except Overloaded:
+        raise
     except GatewayError as problem:
         problem.field = problem.field or source.field or usual
         raise
@@ -152,9 +158,9 @@ async def _upright(checked: Checked, means: PictureMeans, deadline: Deadline, te
     return replace(picture, data=data, url=None)
 
 
-async def _fetch(url: str, *, fetcher: Fetcher, limits: PictureLimits, deadline: Deadline) -> bytes:
+async def _fetch(url: str, *, fetcher: Fetcher, limits: PictureLimits, deadline: Deadline, room: Room | None) -> bytes:
     try:
-        return (await fetcher.fetch(url, deadline=deadline, max_bytes=limits.max_bytes)).data
+        return (await fetcher.fetch(url, deadline=deadline, max_bytes=limits.max_bytes, room=room)).data
     except FetchForbidden as error:
         raise ImageForbidden(
             f"{error}. Give an http or https address on the public internet, or send the bytes"

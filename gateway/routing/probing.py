@@ -21,6 +21,7 @@ from providers.contract import (
     Deadline,
     FreeProbe,
     Outcome,
+    OwnShortage,
     Provider,
     ProviderError,
     ProviderRefused,
@@ -141,6 +142,8 @@ class Prober:
         try:
             async with asyncio.timeout(FREE_PROBE_SECONDS + LATE_SECONDS):
                 await self._ask(name, deadline)
+        except OwnShortage as error:  # says nothing of the deployment
+            return ProviderRefused(error.message)
         except ProviderError as error:
             return error
         except TimeoutError:

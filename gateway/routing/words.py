@@ -23,6 +23,7 @@ _ENDED = {
     Outcome.OVERLOADED: "it has too much to do",
     Outcome.UNREACHABLE: "it could not be reached",
     Outcome.UNANSWERED: "no whole answer came from it in time",
+    Outcome.OWN_SHORTAGE: "this gateway had nothing left to make the call with",
     Outcome.FAILED: "it failed",
 }
 

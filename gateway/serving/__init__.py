@@ -22,6 +22,7 @@ from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from gateway.admission.descriptors import raise_limit
 from gateway.serving.edge import Edge
 from gateway.serving.limits import EdgeLimits
 
@@ -230,12 +231,13 @@ def with_start_told(app: FastAPI, *, started: Callable[[], None], failed: Callab
 
 
 def _settings(app: FastAPI | str, *, processes: int = 1, limits: EdgeLimits | None = None) -> uvicorn.Config:
-    """Return the server's settings: the same for every way to serve."""
+    """Return the server's settings: the same for every way to serve; processes started later inherit the limit."""
+    raise_limit()
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
         workers=processes,
-        loop="auto",
+        loop="gateway.serving.accepting:ServingLoop",
         http=cast("Any", Edge(limits)),  # uvicorn calls it for each connection, as it would its own class
         ws="none",
         lifespan="on",

@@ -44,8 +44,17 @@ class Edge:
         return Connection(config, server_state, app_state, loop, limits=self._limits, full=full)
 
     def _make_room(self, server_state: ServerState) -> bool:
-        """Close the connection that has been idle for longest; return whether there was one."""
-        idle = [each for each in server_state.connections if isinstance(each, Connection) and each.idle]
+        """
+        Close the connection that has been idle for longest; return whether there was one.
+
+        One that has just been made or answered is spared: its next request is likely to be on its way.
+        """
+        before = asyncio.get_running_loop().time() - self._limits.spared_seconds
+        idle = [
+            each
+            for each in server_state.connections
+            if isinstance(each, Connection) and each.idle and each.since <= before
+        ]
         if not idle:
             return False
         min(idle, key=lambda connection: connection.since).drop()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
+
+from gateway.admission.descriptors import own_budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +40,12 @@ class EdgeLimits:
     """How long a caller may take none of what was written to it."""
     tick_seconds: float = 0.5
     """How often every connection is looked at."""
+    spared_seconds: float = 2.0
+    """How long a connection has to be idle before it is closed to make room for another."""
     connections: int | None = None
-    """In all; None: three quarters of the file descriptors that the process may open."""
+    """In all; None: as many as the file descriptors of the process allow for beside everything else."""
 
     @property
     def most_connections(self) -> int:
         """How many connections there may be."""
-        if self.connections is not None:
-            return self.connections
-        if sys.platform == "win32":
-            return 1_000_000
-        import resource  # there is none on Windows
-
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return 1_000_000 if soft == resource.RLIM_INFINITY else max(16, soft * 3 // 4)
+        return own_budget().callers if self.connections is None else self.connections

@@ -115,7 +115,9 @@ class LimitSettings(RateSettings):
 
     max_pixels: Annotated[int, Field(ge=64, le=MOST_PIXELS)] = 120_000_000
     max_in_flight: Annotated[int, Field(ge=1)] = 4096
-    """Requests being worked on; the next one is turned away with 503."""
+    """Requests being worked on, or fewer where there are not descriptors for so many; the next one is told 429."""
+    bytes_in_flight: Annotated[int, Field(ge=2**20, le=2**44)] | None = None
+    """Bytes of requests and fetched pictures held at once; None: a sixteenth of the memory this process may use."""
     worker_threads: Annotated[int, Field(ge=1, le=256)] = 4
     decoder_processes: Annotated[int, Field(ge=1, le=256)] | None = None
     """Processes in which pictures and masks are decoded; None: one for each core, shared among `--workers`."""

@@ -7,6 +7,8 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 
+from providers.contract import Resource
+
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
@@ -14,7 +16,9 @@ Work = Callable[[Connection], T]
 class LedgerUnavailable(Exception):
     """The ledger's database brought no result: nothing may be spent now."""
 
-    def __init__(self, message: str, *, certain: bool, values_at_fault: bool = False) -> None:
+    def __init__(
+        self, message: str, *, certain: bool, values_at_fault: bool = False, shortage: Resource | None = None
+    ) -> None:
         """
         Say what is known.
 
@@ -22,10 +26,12 @@ class LedgerUnavailable(Exception):
             message: what the database said; for the operator, not for the caller.
             certain: whether it is certain that nothing was committed.
             values_at_fault: whether the database is well and refuses the values.
+            shortage: what this machine had run out of, where that is why: the database itself may be well.
         """
         super().__init__(message)
         self.certain = certain
         self.values_at_fault = values_at_fault
+        self.shortage = shortage
 
 
 def told(error: BaseException) -> str:

@@ -22,7 +22,7 @@ from gateway.store.batch import Outcome, Posting
 from gateway.store.database import Database, LedgerUnavailable
 from gateway.store.entry import Entry, Verdict
 from gateway.store.lane import Lane, name_writer
-from providers.contract import Clock
+from providers.contract import Clock, Resource
 
 #: Entries in one transaction at most; beyond this a batch gains nothing and its callers wait longer.
 BATCH = 512
@@ -84,6 +84,7 @@ class Journal:
         self._down_since: float | None = None
         self._late = False
         self._closed = False
+        self._shortage: Resource | None = None
         self.transactions = 0
         """Transactions that were committed with entries in them."""
         self.operations = 0
@@ -104,6 +105,11 @@ class Journal:
         """Whether the database is known neither to be out of reach nor to take too long."""
         return self._down_since is None and not self._late
 
+    @property
+    def shortage(self) -> Resource | None:
+        """What this machine has run out of, where that is why the database is out of reach."""
+        return None if self._down_since is None else self._shortage
+
     async def commit(self, entry: Entry, opening: Entry | None = None) -> Verdict:
         """
         Write an entry; when this returns, it is on disk.
@@ -120,7 +126,7 @@ class Journal:
     async def reserve(self, entry: Entry, opening: Entry | None = None) -> Outcome:
         """Write an entry and say how the budgets stand that it was measured by; see `commit` for the rest."""
         if self._closed or not self.answers:
-            raise LedgerUnavailable("the ledger's database does not answer", certain=True)
+            raise LedgerUnavailable("the ledger's database does not answer", certain=True, shortage=self.shortage)
         if len(self._queue) >= QUEUE:
             raise LedgerUnavailable(f"{QUEUE} entries wait for the ledger's database already", certain=True)
         outcome = await self._offer(Posting(entry, opening), keep=False)
@@ -226,7 +232,7 @@ class Journal:
                 certain = certain and failure.certain
                 tries -= 1
                 if not tries:
-                    raise LedgerUnavailable(str(failure), certain=certain) from failure
+                    raise LedgerUnavailable(str(failure), certain=certain, shortage=failure.shortage) from failure
             else:
                 self.transactions += bool(batch)
                 self.operations += len(batch)
@@ -267,7 +273,9 @@ class Journal:
         """Tell those of a failed batch, and at once all who wait behind it, of whom nothing was written."""
         if self._down_since is None:
             self._down_since = self._clock()
-            _log.error("the ledger's database is out of reach: %s", failure)
+            say = _log.error if failure.shortage is None else _log.warning
+            say("the ledger's database is out of reach: %s", failure)
+        self._shortage = failure.shortage
         waiting, self._queue = self._queue, deque()
         for certain, those in ((failure.certain, batch), (True, waiting)):
             for posting, future, keep in those:
@@ -278,7 +286,7 @@ class Journal:
                 if keep:
                     future.set_result(None)
                 else:
-                    future.set_exception(LedgerUnavailable(str(failure), certain=certain))
+                    future.set_exception(LedgerUnavailable(str(failure), certain=certain, shortage=failure.shortage))
         self._recover()
 
     def _recover(self) -> None:
@@ -294,7 +302,8 @@ class Journal:
                 batch = list(islice(self._parked, BATCH))
                 try:
                     outcomes = await self._write(batch, self._offered_again)
-                except LedgerUnavailable:
+                except LedgerUnavailable as failure:
+                    self._shortage = failure.shortage
                     pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                     continue
                 pause = _FIRST_PAUSE_SECONDS

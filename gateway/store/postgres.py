@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from gateway.store.database import LedgerUnavailable, Work, told
+from providers.contract import shortage_of
 
 T = TypeVar("T")
 
@@ -52,9 +53,11 @@ class PostgresDatabase:
                 result = await connection.run_sync(work)
                 committing = True
                 await transaction.commit()
-        except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, MemoryError) as error:
             at_fault = not committing and _values_at_fault(error)
-            raise LedgerUnavailable(told(error), certain=not committing, values_at_fault=at_fault) from error
+            raise LedgerUnavailable(
+                told(error), certain=not committing, values_at_fault=at_fault, shortage=shortage_of(error)
+            ) from error
         return result
 
     async def read(self, work: Work[T]) -> T:
@@ -62,8 +65,8 @@ class PostgresDatabase:
         try:
             async with self._engine.connect() as connection:
                 return await _read_only(connection, work)
-        except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            raise LedgerUnavailable(told(error), certain=True) from error
+        except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, MemoryError) as error:
+            raise LedgerUnavailable(told(error), certain=True, shortage=shortage_of(error)) from error
 
     async def close(self) -> None:
         """Close the pool; a server that does not answer is not waited for."""

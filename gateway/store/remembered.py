@@ -150,17 +150,21 @@ class Remembered:
         )
         return await self._write(lambda connection: connection.execute(keep).rowcount == 1)
 
-    async def release(self, claim: Claim) -> bool:
+    async def release(self, claim: Claim, *, though_released: bool = False) -> bool:
         """
         Free the key, unless the ledger has an attempt of the request: then its answer has to be kept.
 
+        Args:
+            claim: the turn that ends.
+            though_released: whether attempts do not count that were released, and so cost nothing.
+
         Returns:
-            Whether there was no attempt.
+            Whether there was no attempt that counts.
 
         Raises:
             LedgerUnavailable: nobody knows.
         """
-        return await self._write(partial(_release, claim=claim))
+        return await self._write(partial(_release, claim=claim, though_released=though_released))
 
     async def prune(self, most: int = 50) -> int:
         """
@@ -240,12 +244,13 @@ def _insert(connection: Connection, claim: Claim, fresh: dict[str, object], now:
     )
 
 
-def _release(connection: Connection, claim: Claim) -> bool:
-    """Remove the claim's row unless an attempt was made."""
+def _release(connection: Connection, claim: Claim, *, though_released: bool) -> bool:
+    """Remove the claim's row unless an attempt was made; where *though_released*, one that may cost something."""
     row = connection.execute(_locked(claim)).one_or_none()
     if row is None or row.owner != claim.owner:  # removed by a first try that nobody heard of
         return True
-    if _endings(connection, claim.tenant, row):
+    ends = _endings(connection, claim.tenant, row)
+    if ends.total() > (ends[Kind.RELEASE] if though_released else 0):
         return False
     connection.execute(delete(remembered_answers).where(_named(claim)))
     return True

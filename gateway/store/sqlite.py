@@ -25,6 +25,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.pool import NullPool
 
 from gateway.store.database import LedgerUnavailable, Work, told
+from providers.contract import shortage_of
 
 T = TypeVar("T")
 
@@ -59,7 +60,13 @@ class _Line:
         """Do the work in one transaction on the thread."""
         if self._closed:  # what came behind the end would still be written, with nobody to hear of it
             raise LedgerUnavailable("the ledger's database is closed", certain=True)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+        except RuntimeError as error:  # the work is in the queue already, and a later one may start the thread
+            shortage = shortage_of(error)
+            if shortage is None:
+                raise
+            raise LedgerUnavailable(str(error), certain=False, shortage=shortage) from error
 
     def _transact(self, work: Work[T]) -> T:
         committing = False
@@ -70,10 +77,13 @@ class _Line:
                 result = work(self._connection)
                 committing = True
                 transaction.commit()
-        except (SQLAlchemyError, sqlite3.Error, OSError, OverflowError, UnicodeError) as error:
+        except (SQLAlchemyError, sqlite3.Error, OSError, OverflowError, UnicodeError, MemoryError) as error:
+            shortage = shortage_of(error)  # before anything is closed, which may end it
             self._drop()
-            at_fault = isinstance(error, _VALUES_AT_FAULT) and not committing
-            raise LedgerUnavailable(told(error), certain=not committing, values_at_fault=at_fault) from error
+            at_fault = shortage is None and isinstance(error, _VALUES_AT_FAULT) and not committing
+            raise LedgerUnavailable(
+                told(error), certain=not committing, values_at_fault=at_fault, shortage=shortage
+            ) from error
         return result
 
     def _drop(self) -> None:

@@ -132,6 +132,14 @@ class Metrics:
             registry=self._registry,
             multiprocess_mode="livesum",
         )
+        self._held_bytes = Gauge(
+            "maskgate_bytes_in_flight",
+            "Bytes of requests and fetched pictures: held at once at most (`limit`), held now (`taken`); and requests"
+            " that wait for room (`waiting`)",
+            ["count"],
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
         self._places = Gauge(
             "maskgate_deployment_places",
             "Calls to a deployment: how many are under way at once at most (`limit`), and how many wait (`waiting`)",
@@ -162,6 +170,12 @@ class Metrics:
             "maskgate_free_probes",
             "Free questions to deployments whose ejection had run out, by what came of them",
             ["deployment", "result"],
+            registry=self._registry,
+        )
+        self._shortages = Counter(
+            "maskgate_own_resource_shortages",
+            "Times that this machine had none left of something that a request or a call needed, by what",
+            ["resource"],
             registry=self._registry,
         )
         self._reloads = Counter(
@@ -246,6 +260,10 @@ class Metrics:
         """Count a free question to a deployment that was out."""
         self._free_probes.labels(deployment, result).inc()
 
+    def shortage(self, resource: str) -> None:
+        """Count something that this machine had run out of when it was needed."""
+        self._shortages.labels(resource).inc()
+
     def reloaded(self, result: str) -> None:
         """Count a reading of the configuration."""
         self._reloads.labels(result).inc()
@@ -262,6 +280,7 @@ class Metrics:
         cache_bytes: int,
         ledger: Mapping[str, int],
         gate: tuple[int, int] | None = None,
+        held_bytes: tuple[int, int, int] = (0, 0, 0),
         places: Mapping[str, tuple[int, int]] | None = None,
     ) -> bytes:
         """
@@ -273,6 +292,7 @@ class Metrics:
             cache_bytes: what the in-process cache holds.
             ledger: its counts, by name.
             gate: how many requests are worked on at once at most, and how many wait.
+            held_bytes: at most, taken, and how many requests wait for room.
             places: the same of each deployment's calls, by its name.
         """
         now_open = set(open_deployments)
@@ -283,6 +303,8 @@ class Metrics:
         if gate is not None:
             self._gate.labels("limit").set(gate[0])
             self._gate.labels("waiting").set(gate[1])
+        for count, number in zip(("limit", "taken", "waiting"), held_bytes, strict=True):
+            self._held_bytes.labels(count).set(number)
         now_there = places or {}
         self._ever_there |= now_there.keys()
         for deployment in self._ever_there:
@@ -290,8 +312,8 @@ class Metrics:
             self._places.labels(deployment, "limit").set(limit)
             self._places.labels(deployment, "waiting").set(waiting)
         self._cache_bytes.set(cache_bytes)
-        for name, count in ledger.items():
-            self._ledger.labels(name).set(count)
+        for name, number in ledger.items():
+            self._ledger.labels(name).set(number)
         if MULTIPROCESS_VARIABLE in os.environ:
             return _of_all_processes()
         return generate_latest(self._registry)

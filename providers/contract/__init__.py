@@ -98,6 +98,7 @@ from providers.contract.provider import (
     Means,
     Provider,
     Reply,
+    Room,
     Sleep,
     Upstream,
 )
@@ -106,6 +107,11 @@ from providers.contract.segmentation import (
     Question,
     Segmentation,
     Usage,
+)
+from providers.contract.shortage import (
+    OwnShortage,
+    Resource,
+    shortage_of,
 )
 from providers.contract.workers import (
     Workers,
@@ -158,6 +164,7 @@ __all__ = [
     "Notified",
     "ObjectPrompt",
     "Outcome",
+    "OwnShortage",
     "Picture",
     "Point",
     "PriceUnit",
@@ -173,6 +180,8 @@ __all__ = [
     "ProviderUnreachable",
     "Question",
     "Reply",
+    "Resource",
+    "Room",
     "Runs",
     "Secret",
     "Segmentation",
@@ -190,6 +199,7 @@ __all__ = [
     "is_gzip",
     "longest_seconds",
     "read_encoded",
+    "shortage_of",
     "undo",
     "upstream_account",
 ]

@@ -8,6 +8,7 @@ How a provider's call can fail.
       + ProviderUnreachable    the request never left                yes       no
       + ProviderUnanswered     it left, and no answer came           yes       YES
       + ProviderFailed         their error, or an unreadable answer  yes       no
+      + OwnShortage            this machine's own (`shortage.py`)    yes       no
 
 Failover and ledger ask the two attributes and never the type. An instance may say otherwise than its class: an
 unreadable answer to a call that the provider bills has `may_have_charged=True`.
@@ -29,6 +30,8 @@ class Outcome(StrEnum):
     UNREACHABLE = "unreachable"
     UNANSWERED = "unanswered"
     FAILED = "failed"
+    OWN_SHORTAGE = "own_shortage"
+    """This machine had no descriptor, memory, thread or room on disk for the call: the provider did nothing wrong."""
 
 
 class ProviderError(Exception):

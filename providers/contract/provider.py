@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -98,6 +98,10 @@ class Fetched:
     """What the server called it; not to be believed."""
 
 
+Room = Callable[[int], Awaitable[None]]
+"""Waits until there is room in memory for so many bytes more; raises where there is none in time."""
+
+
 class Fetcher(Protocol):
     """
     Brings files from addresses that other people name: pictures of callers, masks of providers.
@@ -106,14 +110,21 @@ class Fetcher(Protocol):
     and stops at a number of bytes and at a moment.
     """
 
-    async def fetch(self, url: str, *, deadline: Deadline, max_bytes: int) -> Fetched:
+    async def fetch(self, url: str, *, deadline: Deadline, max_bytes: int, room: Room | None = None) -> Fetched:
         """
         Return the file behind *url*.
+
+        Args:
+            url: as somebody else has given it.
+            deadline: when to give up.
+            max_bytes: the most that is read.
+            room: awaited before bytes are read, with how many.
 
         Raises:
             FetchForbidden: the address is one that nobody may send us to.
             FetchTooLarge: more than *max_bytes*.
             FetchFailed: no file came: unreachable, an error status, too slow.
+            OwnShortage: this machine has run out of something, or all connections are in use until *deadline*.
         """
         ...
 
@@ -170,6 +181,8 @@ class Upstream(Protocol):
             ProviderUnanswered: it left (or may have) and no whole answer came until *deadline*.
             ProviderFailed: the answer is larger than *max_bytes*, or compressed in a way that is not read;
                 `may_have_charged` is set, since the upstream did answer.
+            OwnShortage: this machine has run out of something, or all connections are in use until *deadline*;
+                `may_have_charged` is set where it had left.
         """
         ...
 

@@ -19,6 +19,7 @@ from providers.contract import (
     Model,
     Notice,
     Outcome,
+    OwnShortage,
     ProviderError,
     ProviderFailed,
     ProviderRefused,
@@ -237,22 +238,21 @@ class Runflow:
     async def _polled(self, api: RunflowApi, run: Run, run_id: str, wait: Wait) -> Run:
         """Look at the run until it has ended somehow; see `_finished`."""
         misreadings = 0
-        trouble = ""
+        trouble: ProviderError | None = None
         for pause in _pauses(api.account.poll_seconds):
             if run.status is not RunStatus.PENDING:
                 break
             await self._pause(api, wait, min(pause, api.deadline.remaining()))
             if api.deadline.passed:
-                message = f"Runflow's run had not ended when the deadline passed{trouble}"
-                raise ProviderUnanswered(message, upstream_ref=run_id)
+                raise _unfinished(trouble, run_id)
             try:
                 run = await api.get_run(run_id)
-                misreadings, trouble = 0, ""
+                misreadings, trouble = 0, None
             except ProviderError as error:
                 misreadings = 0 if _passes_by_itself(error) else misreadings + 1
                 if misreadings >= _MOST_MISREADINGS or _is_final(error):
                     raise _out_of_sight(error, run_id) from error.__cause__
-                trouble = f"; the last look at it: {error.message}"
+                trouble = error
                 if error.retry_after_seconds:
                     await self._means.sleep(min(error.retry_after_seconds, api.deadline.remaining()))
         return run
@@ -299,6 +299,17 @@ class Runflow:
         return Segmentation(segmentation.instances, tuple(said))
 
 
+def _unfinished(trouble: ProviderError | None, run_id: str) -> ProviderError:
+    """Return what it comes to that a run goes on after the deadline; *trouble* is how the last look at it failed."""
+    message = "Runflow's run had not ended when the deadline passed"
+    if trouble is None:
+        return ProviderUnanswered(message, upstream_ref=run_id)
+    message = f"{message}; the last look at it: {trouble.message}"
+    if isinstance(trouble, OwnShortage):
+        return OwnShortage(message, trouble.shortage, may_have_charged=True, upstream_ref=run_id)
+    return ProviderUnanswered(message, upstream_ref=run_id)
+
+
 def _out_of_sight(error: ProviderError, run_id: str) -> ProviderError:
     """
     Return what it comes to that a run cannot be looked at.
@@ -328,8 +339,8 @@ def _pauses(poll_seconds: float) -> Iterator[float]:
 
 
 def _passes_by_itself(error: ProviderError) -> bool:
-    """Whether a look that failed says nothing about the run: the network, an overload, their own trouble."""
-    outside = {Outcome.UNREACHABLE, Outcome.UNANSWERED, Outcome.OVERLOADED}
+    """Whether a look that failed says nothing about the run: the network, an overload, their own trouble or ours."""
+    outside = {Outcome.UNREACHABLE, Outcome.UNANSWERED, Outcome.OVERLOADED, Outcome.OWN_SHORTAGE}
     return error.outcome in outside or (error.status or 0) >= 500
 
 

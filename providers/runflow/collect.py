@@ -21,7 +21,7 @@ from providers.contract import (
     is_data_uri,
     read_encoded,
 )
-from providers.decoding import decoded
+from providers.decoding import brought, decoded
 from providers.mask_files import MaskFile, MaskReader
 from providers.masks import ColouredPicture, MaskReading, Polarity, UnreadableMask, distinct
 from providers.runflow.catalogue import MOST_MASKS
@@ -64,7 +64,8 @@ async def collect(
 
     Raises:
         MaskNotBrought: an address gave no file.
-        ProviderFailed: a file is no mask. Either way the run was billed.
+        ProviderFailed: a file is no mask.
+        OwnShortage: this machine was short of something until *deadline*. In each case the run was billed.
     """
     listed = [file for file in output.files if not _scored_too_low(file, question.min_score)]
     wanted = _best(listed, _most_files(question))
@@ -158,7 +159,7 @@ async def _bring(url: str, most_bytes: int, *, means: Means, deadline: Deadline)
         except ValueError as error:
             raise ProviderFailed(f"Runflow's mask, a data: URI, {error}", may_have_charged=True) from error
     try:
-        fetched = await means.fetcher.fetch(url, deadline=deadline, max_bytes=most_bytes)
+        fetched = await brought(means, url, max_bytes=most_bytes, deadline=deadline)
     except FetchError as error:
         raise MaskNotBrought(f"Runflow's mask did not come: {error}") from error
     return fetched.data

@@ -127,8 +127,13 @@ def gateway_process(
     changes: Mapping[str, Mapping[Any, Any]] | None = None,
     endpoints: Mapping[str, str] | None = None,
     workers: int = 1,
+    ulimit: str = "",
 ) -> Iterator[Process]:
-    """Run `maskgate serve` while the block lasts, in so many processes, unless the test ends it before."""
+    """
+    Run `maskgate serve` while the block lasts, in so many processes, unless the test ends it before.
+
+    *ulimit* is what the shell's command of that name is given, to run it under other limits than ours.
+    """
     state.mkdir(parents=True, exist_ok=True)
     file = state / "maskgate.yaml"
     file.write_text(configuration(sandbox, changes, endpoints), encoding="utf-8")
@@ -136,6 +141,7 @@ def gateway_process(
     with (state / "gateway.log").open("a", encoding="utf-8") as log:
         process = subprocess.Popen(
             [
+                *(("bash", "-c", f'ulimit {ulimit} && exec "$@"', "bash") if ulimit else ()),
                 *(sys.executable, "-m", "gateway.cli.main", "serve"),
                 *("--port", "0", "--config", str(file), "--workers", str(workers)),
             ],

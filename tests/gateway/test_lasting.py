@@ -15,13 +15,14 @@ import orjson
 import pytest
 
 from gateway.accounting import Attempt, UsageQuery
-from gateway.admission import Gate
+from gateway.admission import BytesInFlight, Gate
 from gateway.ids import new_ids
 from gateway.lasting import Ground, Lasting, open_lasting, run_beside
 from gateway.reloading import Result
 from gateway.settings import Settings, SettingsError
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.shortages import Shortages
 from gateway.telling import Telling
 from providers.contract import Money
 from providers.workers import ThreadWorkers
@@ -45,6 +46,8 @@ class Site:
         log = make_logger(self.log)
         return Ground(
             gate=Gate(10),
+            bytes=BytesInFlight(10**6),
+            shortages=Shortages(time.monotonic, count=self.metrics.shortage, log=log),
             metrics=self.metrics,
             log=log,
             telling=Telling(self.metrics, log),

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from providers.contract import Deadline, Means, ProviderFailed
+from providers.contract import Deadline, Means, OwnShortage
 from providers.decoding import decoded
 from providers.fetch import GuardedFetcher
 from providers.transport import HttpUpstream
@@ -53,7 +53,7 @@ async def test_gives_up_at_the_deadline() -> None:
         workers.run(lambda: asyncio.run_coroutine_threadsafe(free.wait(), loop).result(), pixels=1)
     )
     await asyncio.sleep(0)
-    with pytest.raises(ProviderFailed, match="no worker was free") as failure:
+    with pytest.raises(OwnShortage, match="no worker was free") as failure:
         await decoded(means, lambda: "never", pixels=1, deadline=Deadline.after(0.05, time.monotonic))
     assert (failure.value.may_have_charged, failure.value.elsewhere) == (True, False)
     free.set()

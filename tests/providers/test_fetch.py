@@ -169,8 +169,7 @@ async def fetching(
         time.monotonic,
         allow=[url.removeprefix("http://") for url in urls],
         connect_seconds=8.0,
-        min_bytes_per_second=min_bytes_per_second,
-        grace_seconds=grace,
+        pace=Pace(min_bytes_per_second, grace),
         resolver=None if answers is None else lambda: Names(answers),
         tls=TLS,
     )

@@ -23,6 +23,7 @@ from gateway.store import fingerprint
 from gateway.store.keys import Grant
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.shortages import Shortages
 
 ADMIN, PLAIN = "mg_" + "a" * 32, "mg_" + "p" * 32
 Ask = Callable[..., tuple[int, Any]]
@@ -65,6 +66,7 @@ def asking(router: APIRouter, wing: Callable[[], AbstractAsyncContextManager[obj
         clock=time.monotonic,
         new_id=new_ids(time.time),
         admin_port=None,
+        shortages=Shortages(time.monotonic, count=lambda _: None, log=None),
         direct={},
     )
 

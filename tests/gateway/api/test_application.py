@@ -19,6 +19,7 @@ from gateway.ids import new_ids
 from gateway.serving import running
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.shortages import Shortages
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,7 @@ def url() -> Iterator[str]:
             clock=time.monotonic,
             new_id=new_ids(time.time),
             admin_port=None,
+            shortages=Shortages(time.monotonic, count=lambda _: None, log=None),
         )
 
     with running(make) as url:

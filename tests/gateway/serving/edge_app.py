@@ -18,6 +18,7 @@ from gateway.serving import running
 from gateway.serving.limits import EdgeLimits
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.shortages import Shortages
 
 MEGABYTE = 2**20
 
@@ -52,6 +53,7 @@ def make_app() -> FastAPI:
         clock=time.monotonic,
         new_id=new_ids(time.time),
         admin_port=None,
+        shortages=Shortages(time.monotonic, count=lambda _: None, log=None),
         direct={},
     )
     return app

@@ -278,9 +278,10 @@ def test_who_takes_nothing_is_dropped(quick_url: str) -> None:
 
 def test_where_there_are_too_many_connections_the_longest_idle_makes_room() -> None:
     """A caller is answered although strangers hold more connections than there may be."""
-    with edge_running(EdgeLimits(connections=20)) as url:
+    with edge_running(EdgeLimits(connections=20, spared_seconds=0.1)) as url:
         silent = [socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) for _ in range(60)]
         try:
+            time.sleep(0.3)
             for _ in range(30):
                 (reply,) = replies_to(url, CLOSE)
                 assert b"world" == reply.body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,7 @@ from gateway.ids import new_ids
 from gateway.problems import InvalidRequest
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.shortages import Shortages
 
 FIELDS = {
     "event",
@@ -54,6 +56,7 @@ async def logged(app: ASGIApp, *, headers: dict[str, str] | None = None, path: s
         clock=lambda: 5.0,
         new_id=new_ids(lambda: 1_800_000_000.0),
         admin_port=None,
+        shortages=Shortages(time.monotonic, count=lambda _: None, log=None),
         direct={},
     )
     scope = {

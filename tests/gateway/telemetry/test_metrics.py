@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[3]
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 LABELS: dict[str, tuple[str, ...]] = {
+    "maskgate_bytes_in_flight": ("count",),
+    "maskgate_own_resource_shortages_total": ("resource",),
     "maskgate_requests_total": ("outcome",),
     "maskgate_request_seconds_count": (),
     "maskgate_request_seconds_sum": (),
@@ -56,6 +58,7 @@ def text_of(metrics: Metrics, *open_deployments: str) -> str:
         cache_bytes=4096,
         ledger=ledger,
         gate=(128, 7),
+        held_bytes=(100, 60, 5),
         places={"prodia": (20, 2)},
     ).decode()
 
@@ -85,6 +88,7 @@ def busy() -> Metrics:
     metrics.drifted("prodia", 100)
     metrics.drifted("runflow-eu", 0)
     metrics.opened("prodia", "denied")
+    metrics.shortage("descriptors")
     metrics.reloaded("applied")
     metrics.reloaded("refused")
     metrics.reloaded("refused")
@@ -123,6 +127,10 @@ def test_what_happened_is_counted_once() -> None:
         ("maskgate_deployment_places", (("count", "waiting"), ("deployment", "prodia"))): 2,
         ("maskgate_deployment_openings_total", (("cause", "denied"), ("deployment", "prodia"))): 1,
         ("maskgate_config_reloads_total", (("result", "applied"),)): 1,
+        ("maskgate_own_resource_shortages_total", (("resource", "descriptors"),)): 1,
+        ("maskgate_bytes_in_flight", (("count", "limit"),)): 100,
+        ("maskgate_bytes_in_flight", (("count", "taken"),)): 60,
+        ("maskgate_bytes_in_flight", (("count", "waiting"),)): 5,
         ("maskgate_config_reloads_total", (("result", "refused"),)): 2,
         ("maskgate_config_last_success_timestamp_seconds", ()): 1_800_000_000.5,
         ("maskgate_upstream_denied_total", (("deployment", "prodia"),)): 1,

@@ -21,6 +21,7 @@ from providers.contract import (
     Means,
     ProviderError,
     Reply,
+    Room,
     Sleep,
     Upstream,
     Workers,
@@ -90,9 +91,9 @@ class _WatchedFetcher(Fetcher):
     inner: Fetcher
     step: Callable[[], None]
 
-    async def fetch(self, url: str, *, deadline: Deadline, max_bytes: int) -> Fetched:
+    async def fetch(self, url: str, *, deadline: Deadline, max_bytes: int, room: Room | None = None) -> Fetched:
         self.step()
-        return await self.inner.fetch(url, deadline=deadline, max_bytes=max_bytes)
+        return await self.inner.fetch(url, deadline=deadline, max_bytes=max_bytes, room=room)
 
 
 @dataclass
