@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from providers import transport
-from tests.seeds import printed
 from tests.servers import PACKAGES, Postgres, Redis, find, start_postgres, start_redis
+from tests.tiers import printed
 
 #: The files that take longest, the longest first. Each is run by one process: what is begun last must not be long.
 LONGEST = (
@@ -56,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def seeds(request: pytest.FixtureRequest) -> Iterator[int]:
-    """The seeds of one tier, see tests/seeds.py."""
+    """The seeds of one tier, see tests/tiers.py."""
     chosen: range | None = request.param
     if chosen is None:
         first = request.config.getoption("--seed")

@@ -149,6 +149,7 @@ def test_the_build_context_holds_what_is_copied_and_nothing_else() -> None:
     assert not any(fnmatch.fnmatch(".env", name) for name in let_through)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_image_serves(image: Path, tmp_path: Path) -> None:
     """The image's own command answers, its health check passes while it does, and fails before."""
@@ -162,6 +163,7 @@ def test_image_serves(image: Path, tmp_path: Path) -> None:
             assert answer.status == 200
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_image_is_the_sandbox_too(image: Path, tmp_path: Path) -> None:
     """The command and the health check of the sandbox's container work in the same image."""
@@ -172,6 +174,7 @@ def test_image_is_the_sandbox_too(image: Path, tmp_path: Path) -> None:
         assert healthy(image, sandbox["healthcheck"]["test"][1:], port, 9100)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_image_holds_only_the_product(image: Path) -> None:
     """The wheel brings gateway and providers and the console script, and neither tests nor tools."""

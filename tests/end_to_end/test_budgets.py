@@ -18,8 +18,8 @@ from tests.end_to_end.audit import read_accounts, verify_all
 from tests.end_to_end.money_house import Gateway, Office, gateways
 from tests.end_to_end.upstreams import PRODIA_MICROUSD, RUNFLOW_MICROUSD, Upstreams
 from tests.servers import Postgres
+from tests.tiers import by_tier
 
-SEEDS = range(20)
 REQUESTS = 500
 #: For so many requests there is money.
 PAID = 100
@@ -110,12 +110,14 @@ async def spend(
 
 
 @pytest.mark.needs("postgres")
-@pytest.mark.parametrize("seed", SEEDS)
+@by_tier(fast=1, slow=9)
 async def test_five_hundred_requests_with_money_for_a_hundred(
-    pair: list[Gateway], upstreams: Upstreams, session: aiohttp.ClientSession, seed: int
+    pair: list[Gateway], upstreams: Upstreams, session: aiohttp.ClientSession, seeds: Iterator[int]
 ) -> None:
     """Of 500 requests at once at two gateways on PostgreSQL, exactly the 100 that there is money for are billed."""
-    await spend(pair, upstreams, session, requests=REQUESTS, paid=PAID, seed=seed)
+    for seed in seeds:
+        upstreams.reset()
+        await spend(pair, upstreams, session, requests=REQUESTS, paid=PAID, seed=seed)
 
 
 @pytest.mark.needs("postgres")
@@ -126,6 +128,7 @@ async def test_the_ledger_of_all_seeds_is_whole(pair: list[Gateway], postgres_mo
     assert {"settle"} >= {each.ended for each in accounts}
 
 
+@pytest.mark.slow
 async def test_two_gateways_on_one_file(upstreams: Upstreams, session: aiohttp.ClientSession, tmp_path: Path) -> None:
     """Two gateways that share a SQLite file spend exactly what there is, too, and the file's ledger is whole."""
     url = f"sqlite:///{tmp_path}/ledger.db"

@@ -55,6 +55,7 @@ async def assert_few_transactions(crowd: Caller, house: House, rows: int) -> Non
     assert transactions * ROWS_A_TRANSACTION <= rows
 
 
+@pytest.mark.slow
 async def test_thousand_questions_through_runflow(crowd: Caller, busy_house: House, upstreams: Upstreams) -> None:
     """A thousand different questions at once over two regions: each gets its own thing, and all is paid once."""
     scene = upstreams.scene("street")
@@ -79,6 +80,7 @@ async def test_thousand_questions_through_runflow(crowd: Caller, busy_house: Hou
     assert (MANY, MANY, MANY * RUNFLOW_MICROUSD) == (total["attempts"], total["settled"], total["charged_microusd"])
 
 
+@pytest.mark.slow
 async def test_thousand_questions_through_prodia(crowd: Caller, busy_house: House, upstreams: Upstreams) -> None:
     """A thousand different questions at once, each with the picture's bytes in it, through Prodia: the same holds."""
     scene, data = upstreams.scene("shapes"), base64.b64encode(upstreams.picture("shapes")).decode()

@@ -75,6 +75,7 @@ async def settled(siege: Siege, url: str, upstreams: Upstreams) -> list[Account]
     return await audit(url, upstreams.books())
 
 
+@pytest.mark.slow
 async def test_a_stopped_database(
     fragile_postgres: Postgres,
     ledger_url: str,
@@ -125,6 +126,7 @@ async def test_a_stopped_database(
     assert {"settle", "release"} >= {each.ended for each in accounts}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [Cut.BEFORE, Cut.AFTER])
 async def test_a_connection_cut_around_commit(
     fragile_postgres: Postgres,
@@ -196,6 +198,7 @@ async def test_a_database_that_only_reads(
         await settled(siege, ledger_url, upstreams)
 
 
+@pytest.mark.slow
 async def test_connections_that_are_all_cut(
     ledger_url: str, upstreams: Upstreams, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:

@@ -47,11 +47,17 @@ from tests.end_to_end.household import House, assert_nothing_broke
 from tests.end_to_end.ledger import Account, assert_books_agree
 from tests.end_to_end.masks import bitmap_of, iou
 from tests.end_to_end.upstreams import PATIENCE_SECONDS, PRODIA_MICROUSD, RUNFLOW_MICROUSD, Billed, Upstreams, until
+from tests.tiers import sampled
 
 STRUCK = {RUNS: "runflow-eu", SYNC: "runflow-eu", PRODIA: "prodia", LOCAL: "local-classic"}
 HEALTHY = {RUNS: "runflow-us", SYNC: "runflow-us", PRODIA: "runflow-us", LOCAL: "runflow-us"}
 STATUS = {Then.NEXT: 200, Then.SERVED: 200, Then.REFUSED: 422, Then.LATE: 504}
 MOST_MASKS = 32
+
+
+def _kind(case: Case) -> tuple[int, bool]:
+    """Return by what `make test` chooses: of each group of faults one at Runflow's runs, and one at any other shape."""
+    return case.row.group, case.shape == RUNS
 
 
 def test_every_group_of_every_shape_is_in_the_table() -> None:
@@ -65,7 +71,7 @@ def test_every_group_of_every_shape_is_in_the_table() -> None:
     assert len(CASES) >= 110
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", sampled(CASES, _kind), ids=lambda case: case.name)
 async def test_fault(case: Case, upstreams: Upstreams, tmp_path: Path, session: aiohttp.ClientSession) -> None:
     """The fault comes to what the table states, for the caller, the deployment and the money."""
     row, struck, healthy = case.row, STRUCK[case.shape], HEALTHY[case.shape]

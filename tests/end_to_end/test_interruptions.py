@@ -89,6 +89,7 @@ async def until_held(caller: Caller, requests: int) -> None:
             pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "billed"), [({"kind": "lost_answer"}, 1), ({"kind": "latency", "seconds": 60}, 0)], ids=["billed", "not"]
 )

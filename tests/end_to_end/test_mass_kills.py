@@ -102,6 +102,7 @@ async def kill_all(houses: list[Household], load: Load) -> None:
     load.up.set()
 
 
+@pytest.mark.slow
 async def test_all_killed_under_load(zygote: Zygote, upstreams: Upstreams, database_url: str, tmp_path: Path) -> None:
     """
     After three kills of both gateways every request ends once, the books agree, and the budget has its last cent.

@@ -110,6 +110,7 @@ async def entries_of(asker: Caller, headers: Mapping[str, str], **wanted: str) -
     return found
 
 
+@pytest.mark.slow
 async def test_keys_at_two_gateways(
     database_url: str, upstreams: Upstreams, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:

@@ -20,7 +20,6 @@ from tests.end_to_end.ledger import assert_books_agree, read_ledger
 from tests.end_to_end.reloadable import Reloadable, reloadable
 from tests.end_to_end.upstreams import PATIENCE_SECONDS, RUNFLOW, RUNFLOW_MICROUSD, Upstreams, until
 
-RELOADS = 1000
 CALLERS = 2
 #: Connections that stand ready for the next call come and go with chance; a leak would be hundreds of them.
 SPARE_FILES = 12
@@ -66,8 +65,9 @@ def changed(document: dict[str, Any], round_: int) -> dict[str, Any] | str:
     return document
 
 
-async def test_thousand_reloads_under_load_fail_nobody_and_leave_nothing_behind(
-    gateway: Reloadable, upstreams: Upstreams, session: aiohttp.ClientSession
+@pytest.mark.parametrize("reloads", [100, pytest.param(1000, marks=pytest.mark.slow)])
+async def test_many_reloads_under_load_fail_nobody_and_leave_nothing_behind(
+    gateway: Reloadable, upstreams: Upstreams, session: aiohttp.ClientSession, reloads: int
 ) -> None:
     """Every tenth file is broken and refused; requests succeed throughout, and what was replaced is closed."""
     caller, over = Caller(gateway.url, session, gateway.first_key), asyncio.Event()
@@ -87,12 +87,12 @@ async def test_thousand_reloads_under_load_fail_nobody_and_leave_nothing_behind(
     before, good = await gateway.counted(), gateway.document()
     asking = [asyncio.create_task(ask()) for _ in range(CALLERS)]
     results: Counter[Result] = Counter()
-    for round_ in range(RELOADS):
+    for round_ in range(reloads):
         gateway.write(changed(good, round_))
         results[(await gateway.reload()).result] += 1
     over.set()
     await asyncio.gather(*asking)
-    assert {Result.APPLIED: RELOADS * 9 // 10, Result.REFUSED: RELOADS // 10} == results
+    assert {Result.APPLIED: reloads * 9 // 10, Result.REFUSED: reloads // 10} == results
     assert answered.keys() == {"succeeded"}
     await ask_for_a_while()
     after = await gateway.counted()
@@ -248,6 +248,7 @@ async def test_serve_reads_a_changed_file_by_itself_and_on_sighup(
         assert running.process.poll() is None
 
 
+@pytest.mark.slow
 async def test_every_process_of_a_gateway_reloads(
     upstreams: Upstreams, tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:

@@ -211,6 +211,7 @@ def impatient(document: dict[str, Any]) -> None:
     document["reconcile"] = {"every_seconds": 0.2, "first_seconds": 0, "absent_seconds": 1}
 
 
+@pytest.mark.slow
 async def test_otari_ledger_under_kill(
     ledger_url: str, upstreams: Upstreams, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:

@@ -177,7 +177,7 @@ NOT_YAML: list[tuple[str, int | None, int | None, str]] = [
     ("a: \0", None, None, "special characters are not allowed"),
     ("a: !!int x", None, None, "invalid literal"),
     ("deployments: &a\n- *a", None, None, "recursion"),
-    ("[" * 5000, None, None, "recursion"),
+    ("[" * 1500, None, None, "recursion"),
 ]
 
 

@@ -170,6 +170,7 @@ def explained(connection: Connection, read: Callable[[Connection], T]) -> tuple[
     return result, milliseconds, "\n".join(plans)
 
 
+@pytest.mark.slow
 async def test_a_million_entries_are_reported_by_their_running_sums(million: Database) -> None:
     """Days and tenants are right to the micro-dollar, parts of days as well, and nothing reads all the entries."""
 

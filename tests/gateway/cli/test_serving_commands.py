@@ -56,7 +56,7 @@ def url_in(said: str) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_gateway_serves_until_it_is_told_to_stop(environ: dict[str, str], number: signal.Signals) -> None:
     """It says where it and its first key are, answers, and ends with 0 on either signal; no output holds the key."""
     with started(environ, "serve", "--port", "0", ready="Maskgate on") as (process, said):
@@ -96,7 +96,7 @@ def test_several_processes_share_port_and_ledger(environ: dict[str, str]) -> Non
         assert process.wait(timeout=40) == 0
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_admin_routes_have_a_port_of_their_own(environ: dict[str, str], workers: str) -> None:
     """That port answers them and the proof of life, the other one all but them, however many processes there are."""
     made = run(environ, "keys", "create", "--tenant", "operations", "--scope", "admin", "--json")
@@ -155,7 +155,7 @@ def test_bad_configuration_does_not_start(environ: dict[str, str], tmp_path: Pat
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_ledger_that_cannot_be_opened_is_said(environ: dict[str, str], unused_port: int, workers: str) -> None:
     """A database that is not there is said in a sentence, by one process and by several."""
     url = f"postgresql://nobody@127.0.0.1:{unused_port}/none"
@@ -172,6 +172,7 @@ def test_sandbox_brings_its_own_configuration(environ: dict[str, str], tmp_path:
     assert "--config" in done.stderr
 
 
+@pytest.mark.slow
 def test_printed_configuration_is_usable_beside_a_running_sandbox(environ: dict[str, str], tmp_path: Path) -> None:
     """What `sandbox --print-config` prints names the addresses that `sandbox` listens on, and the gateway takes it."""
     port = free_row(4)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from gateway.routing.adaptive_limit import FEW_CALLS, LONGEST_ROUND_CALLS, ROUND_CALLS, SLOW_FACTOR, AdaptiveLimit
-
-SEEDS = range(500)
+from tests.tiers import by_tier
 
 
 def rounds(limit: AdaptiveLimit, count: int, seconds: float, *, in_flight: int) -> None:
@@ -157,10 +157,11 @@ def goodput(limit: AdaptiveLimit, server: Server, chance: random.Random, calls: 
     return good / (now - half), limits / (calls - calls // 2), most
 
 
+@by_tier(fast=50, slow=450)
 @pytest.mark.parametrize("queues", [False, True])
-def test_finds_what_a_server_bears(*, queues: bool) -> None:
-    """Over 500 seeds: at least 80 % of what the server can do is done, with a limit near what it bears."""
-    for seed in SEEDS:
+def test_finds_what_a_server_bears(seeds: Iterator[int], *, queues: bool) -> None:
+    """Whatever it bears: at least 80 % of what the server can do is done, with a limit near what it bears."""
+    for seed in seeds:
         chance = random.Random(seed)
         server = Server(chance.randint(5, 40), chance.uniform(0.05, 5.0), queues)
         limit = AdaptiveLimit(chance.randint(server.slots, 10 * server.slots))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pytest
@@ -21,8 +21,7 @@ from providers.contract import (
     ProviderUnanswered,
 )
 from tests.gateway.routing.virtual_time import run_virtually
-
-SEEDS = range(500)
+from tests.tiers import by_tier
 
 
 def limiters(**bounds: Bounds) -> Limiters:
@@ -319,14 +318,11 @@ async def one_town(seed: int) -> None:
     assert all(1.0 <= seconds <= LONGEST_WAIT for seconds in town.advised)
 
 
-def test_towns_of_many_seeds() -> None:
-    """Over 500 seeds of callers that come, leave, wait and fail: never above the limit, no place and no waiter lost."""
-    for seed in SEEDS:
-        try:
-            run_virtually(one_town(seed))
-        except BaseException as error:
-            error.add_note(f"seed {seed}")
-            raise
+@by_tier(fast=50, slow=450)
+def test_towns_of_many_seeds(seeds: Iterator[int]) -> None:
+    """Over many seeds of callers that come, leave, wait and fail: none above the limit, no place and no waiter lost."""
+    for seed in seeds:
+        run_virtually(one_town(seed))
 
 
 @pytest.mark.parametrize("seed", range(20))

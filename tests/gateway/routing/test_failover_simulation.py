@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-
-import pytest
 
 from gateway.accounting.pricing import Terms, most
 from gateway.problems import Overloaded
@@ -40,9 +38,9 @@ from providers.contract import (
 )
 from tests.gateway.routing.offers import offer, price
 from tests.gateway.routing.virtual_loop import run_virtually
+from tests.tiers import by_tier
 
 NAMES = ("eu", "us", "far")
-SEEDS = 500
 QUESTIONS = 60
 DEADLINE_SECONDS = 12.0
 PER_REQUEST = Money(12_000)
@@ -257,14 +255,11 @@ async def run(seed: int) -> World:
     return world
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, 50))
-def test_the_laws_hold_whatever_the_deployments_do(first: int) -> None:
-    """Fifty runs of some hundred questions: each ends in time, within its limits, and leaves nothing behind."""
-    for seed in range(first, first + 50):
-        try:
-            run_virtually(run(seed))
-        except AssertionError as broken:
-            pytest.fail(f"seed {seed}: {broken}")
+@by_tier(fast=50, slow=450)
+def test_the_laws_hold_whatever_the_deployments_do(seeds: Iterator[int]) -> None:
+    """Many runs of some hundred questions: each ends in time, within its limits, and leaves nothing behind."""
+    for seed in seeds:
+        run_virtually(run(seed))
 
 
 def test_a_seed_plays_the_same_run_again() -> None:

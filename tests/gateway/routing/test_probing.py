@@ -7,7 +7,7 @@ import io
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -29,6 +29,7 @@ from providers.contract import (
 )
 from tests.gateway.provided import providers_built
 from tests.gateway.routing.virtual_loop import run_virtually
+from tests.tiers import by_tier
 
 CLOSED, HALF_OPEN = BreakerState.CLOSED, BreakerState.HALF_OPEN
 PASSED, FAILED = FreeProbeResult.PASSED, FreeProbeResult.FAILED
@@ -274,8 +275,8 @@ async def test_who_can_be_asked_is_the_providers_to_say() -> None:
                 await ask_free(name, deadline, offers=offers, providers=providers)
 
 
-@pytest.mark.parametrize("seed", range(25))
-def test_callers_meet_a_dead_deployment_hardly_ever(seed: int) -> None:
+@by_tier(fast=3, slow=22)
+def test_callers_meet_a_dead_deployment_hardly_ever(seeds: Iterator[int]) -> None:
     """
     In an hour with a caller each second a region dies and gets well again and again, and is found each time.
 
@@ -283,7 +284,7 @@ def test_callers_meet_a_dead_deployment_hardly_ever(seed: int) -> None:
     five that open the breaker.
     """
 
-    async def scene() -> None:
+    async def scene(seed: int) -> None:
         chance = random.Random(seed)
         loop = asyncio.get_running_loop()
         dead = False
@@ -319,4 +320,5 @@ def test_callers_meet_a_dead_deployment_hardly_ever(seed: int) -> None:
         # Five to open it, and one more where a free probe passed just before it died or three of them had failed.
         assert failures <= openings * 7
 
-    run_virtually(scene())
+    for seed in seeds:
+        run_virtually(scene(seed))

@@ -114,11 +114,13 @@ async def survives(url: str, kills: int, seed: int, budget: Money) -> None:
     assert holds == opened - ended
 
 
-async def test_sqlite_survives_kills(tmp_path: Path) -> None:
-    """After 20 kills of a spending process SQLite holds all that was confirmed, and the sums agree with the entries."""
-    await survives(f"sqlite:///{tmp_path}/ledger.db", kills=20, seed=7, budget=Money(1_000_000))
+@pytest.mark.parametrize(("kills", "budget"), [(4, 200_000), pytest.param(20, 1_000_000, marks=pytest.mark.slow)])
+async def test_sqlite_survives_kills(tmp_path: Path, kills: int, budget: int) -> None:
+    """After kills of a spending process SQLite holds all that was confirmed, and the sums agree with the entries."""
+    await survives(f"sqlite:///{tmp_path}/ledger.db", kills=kills, seed=7, budget=Money(budget))
 
 
+@pytest.mark.slow
 @pytest.mark.needs("postgres")
 async def test_postgres_survives_kills(postgres_url: str) -> None:
     """After 8 kills of a spending process PostgreSQL holds all that was confirmed, and the sums agree with it."""

@@ -177,6 +177,7 @@ async def test_an_ending_without_its_reservation_stops_the_upgrade(database_url:
     assert await in_database(database_url, read_schema) == schema
 
 
+@pytest.mark.slow
 async def test_an_upgrade_that_is_killed_has_not_happened(database_url: str) -> None:
     """Killed with a part of its entries carried over, it leaves the old ledger; the next one goes through."""
     sqlite = database_url.startswith("sqlite")

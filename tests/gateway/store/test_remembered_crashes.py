@@ -43,10 +43,10 @@ async def standing(url: str, *, later: float) -> Standing:
     ("how_far", "found"),
     [
         ("begun", Turn.BEGUN),
-        ("released", Turn.BEGUN),
+        pytest.param("released", Turn.BEGUN, marks=pytest.mark.slow),
         ("open", Interrupted("seg_first", settled=0, unknown=1)),
-        ("held", Interrupted("seg_first", settled=0, unknown=1)),
-        ("settled", Interrupted("seg_first", settled=1, unknown=0)),
+        pytest.param("held", Interrupted("seg_first", settled=0, unknown=1), marks=pytest.mark.slow),
+        pytest.param("settled", Interrupted("seg_first", settled=1, unknown=0), marks=pytest.mark.slow),
     ],
 )
 async def test_a_key_is_taken_over_only_where_nothing_can_be_billed(

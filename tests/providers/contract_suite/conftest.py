@@ -18,6 +18,18 @@ from tests.providers.contract_suite.questions import Known, one_question
 from tests.providers.contract_suite.sandboxes import RunningSandbox, SandboxThread
 from tests.providers.contract_suite.subjects import SUBJECTS, Subject
 
+#: Of each provider the first of its call shapes, which `make test` questions; the others are left to `make test-all`.
+FIRST = {subject.provider: subject.name for subject in reversed(SUBJECTS)}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to `make test-all` what asks a provider's further models and call shapes the same questions."""
+    for item in items:
+        spec = getattr(item, "callspec", None)
+        chosen = None if spec is None else spec.params.get("subject")
+        if isinstance(chosen, Subject) and chosen.name != FIRST[chosen.provider]:
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="session")
 def tls() -> ssl.SSLContext:

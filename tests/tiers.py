@@ -1,9 +1,10 @@
-"""How many seeds a test of chance gets: few in `make test`, more in `make test-all`, any number in `make soak`."""
+"""What of many cases each tier runs: few in `make test`, more in `make test-all`, any number in `make soak`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any
 
 import pytest
 
@@ -28,3 +29,13 @@ def printed(seeds: range) -> Iterator[int]:
     for seed in seeds:
         sys.stdout.write(f"seed {seed}\n")
         yield seed
+
+
+def sampled(cases: Iterable[Any], kind: Callable[[Any], Hashable]) -> list[Any]:
+    """Return cases for `parametrize`, of which `make test` runs the first of each kind and `make test-all` the rest."""
+    seen: set[Hashable] = set()
+    params = []
+    for case in cases:
+        params.append(pytest.param(case, marks=[pytest.mark.slow] if kind(case) in seen else []))
+        seen.add(kind(case))
+    return params
