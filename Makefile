@@ -1,13 +1,17 @@
-# Everything a contributor runs. Each target does its own set-up on a machine with Python 3.11 or newer and make.
+# Everything a contributor runs. Each target does its own set-up on a machine with Python 3.11 or newer and make; another
+# Python gets an environment of its own with PYTHON=/usr/bin/python3 VENV=.venv-debian.
 #
 # The Python packages come from the lock files, each checked by its hash; the package index is whichever pip is
 # configured with. The set-up is done again only when a lock file or pyproject.toml changes.
 
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
-COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-strip-extras --only-binary :all:
+LOCKED := $(PIP) --require-hashes --only-binary :all:
+RESOLVER := $(VENV)/resolver/bin
+COMPILE := $(RESOLVER)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-strip-extras --only-binary :all: --emit-build-options
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
@@ -63,28 +67,31 @@ openapi: $(VENV)/.runtime ## write openapi/openapi.json from the app
 readme: $(VENV)/.tests ## write the README's table of providers from the registry
 	@$(BIN)/python -m tests.provider_table
 
-lock: $(VENV)/bin/python ## bring the lock files in step with pyproject.toml (UPGRADE=--upgrade for newer versions)
-	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT \
-	&& $(BIN)/python -m venv "$$tools" \
-	&& "$$tools/bin/python" -m pip install --quiet --disable-pip-version-check uv \
-	&& "$$tools/bin/uv" $(COMPILE) $(UPGRADE) pyproject.toml -o requirements.lock \
-	&& "$$tools/bin/uv" $(COMPILE) $(UPGRADE) pyproject.toml --extra dev --extra heic -c requirements.lock -o tests/requirements.lock \
-	&& "$$tools/bin/uv" $(COMPILE) $(UPGRADE) --group pyproject.toml:build -c tests/requirements.lock -o deploy/build.lock
+lock: $(VENV)/.resolver ## bring the lock files in step with pyproject.toml (UPGRADE=--upgrade for newer versions)
+	@$(COMPILE) $(UPGRADE) pyproject.toml -o requirements.lock
+	@$(COMPILE) $(UPGRADE) pyproject.toml --extra dev --extra heic -c requirements.lock -o tests/requirements.lock
+	@$(COMPILE) $(UPGRADE) --group pyproject.toml:build -c tests/requirements.lock -o deploy/build.lock
+	@$(COMPILE) $(UPGRADE) --group pyproject.toml:resolver -o tests/resolver.lock
 
 clean: ## remove what the other targets made, .venv included; never .maskgate, where the ledger is
-	rm -rf $(VENV) demo-output bench-output dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-* demo-output bench-output dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(VENV)/bin/python:
 	@sh deploy/make_venv.sh $(PYTHON) $(VENV)
 
 $(VENV)/.runtime: requirements.lock deploy/build.lock pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what Maskgate runs on into $(VENV) (once)"
-	@$(PIP) --require-hashes -r deploy/build.lock -r requirements.lock
+	@$(LOCKED) -r deploy/build.lock -r requirements.lock
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.tests: tests/requirements.lock requirements.lock deploy/build.lock pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what Maskgate is developed with into $(VENV) (once)"
-	@$(PIP) --require-hashes -r deploy/build.lock -r tests/requirements.lock
+	@$(LOCKED) -r deploy/build.lock -r tests/requirements.lock
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.runtime
+
+$(VENV)/.resolver: tests/resolver.lock | $(VENV)/bin/python
+	@$(BIN)/python -m venv $(VENV)/resolver
+	@$(RESOLVER)/python -m pip install -qq --disable-pip-version-check --require-hashes --only-binary :all: -r $<
+	@touch $@
