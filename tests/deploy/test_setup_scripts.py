@@ -81,16 +81,35 @@ def test_servers_that_may_not_be_installed_are_named(tmp_path: Path, tools: dict
 
 
 def test_make_says_what_it_can_do() -> None:
-    """Plain `make` lists the targets, the five of a contributor among them."""
+    """Plain `make` lists the targets, those of a contributor among them."""
     done = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True)
     listed = {line.split()[1] for line in done.stdout.splitlines()}
-    assert {"demo", "test", "serve", "check", "bench"} <= listed
+    assert {"demo", "test", "test-all", "test-local", "soak", "serve", "check", "bench", "lock"} <= listed
 
 
-def test_continuous_integration_runs_every_tier() -> None:
-    """.ci/run is executable, stops at the first failure, runs every tier, and ends with tests."""
-    script = ROOT / ".ci" / "run"
-    lines = script.read_text().splitlines()
-    assert os.access(script, os.X_OK)
-    assert "set -euo pipefail" in lines
-    assert lines[-4:] == ["make check", "make test-local", "make test-all", "make test"]
+EVERY_TIER = ["demo", "check", "test-local", "test-all", "test"]
+
+
+@pytest.mark.parametrize("two", [True, False])
+def test_continuous_integration_runs_every_tier(tmp_path: Path, *, two: bool) -> None:
+    """It runs everything on one Python, and demo, check and test on another one in an environment of its own."""
+    tool(tmp_path / "bin", "make", f'echo "$@" >> {tmp_path}/made')
+    tool(tmp_path / "bin", "one", "echo 3.11.7")
+    other = tool(tmp_path / "bin", "other", "echo 3.11.2" if two else "echo 3.11.7")
+    environ = os.environ | {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "PYTHON": "one", "OTHER_PYTHON": str(other)}
+    done = subprocess.run([ROOT / ".ci" / "run"], env=environ, capture_output=True, text=True, check=True)
+    made = (tmp_path / "made").read_text().splitlines()
+    first = [f"{target} PYTHON=one" for target in EVERY_TIER]
+    beside = [f"{target} PYTHON={other} VENV=.venv-3.11.2" for target in ("demo", "check", "test")]
+    assert [*beside, *first] == made if two else first == made
+    assert two is not ("only one Python" in done.stdout)
+
+
+def test_continuous_integration_stops_at_the_first_failure(tmp_path: Path) -> None:
+    """What fails ends it with a failure, and nothing runs after it."""
+    tool(tmp_path / "bin", "make", f'echo "$1" >> {tmp_path}/made; [ "$1" != check ]')
+    tool(tmp_path / "bin", "one", "echo 3.11.7")
+    environ = os.environ | {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "PYTHON": "one", "OTHER_PYTHON": "none"}
+    done = subprocess.run([ROOT / ".ci" / "run"], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert ["demo", "check"] == (tmp_path / "made").read_text().splitlines()

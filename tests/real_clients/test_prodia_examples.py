@@ -15,6 +15,8 @@ from tests.real_clients.clients import run_with_prodia
 from tests.real_clients.conftest import here
 from tests.real_clients.documents import PRODIA_SAM2, PRODIA_SAM3
 
+pytestmark = pytest.mark.slow
+
 MICROUSD = 1100
 PICTURE_MICROUSD = 1000
 

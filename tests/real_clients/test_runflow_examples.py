@@ -27,6 +27,8 @@ from tests.real_clients.documents import (
     RUNFLOW_3_PYTHON,
 )
 
+pytestmark = pytest.mark.slow
+
 MICROUSD = 5000
 
 Run = Callable[[str, Path], str]
