@@ -8,7 +8,11 @@ from pathlib import Path
 
 from gateway.cli.failures import WRONG_COMMAND_LINE, CommandFailed
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+#: Of every format that the gateway reads.
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
+    | {".avif", ".heic", ".heif"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,8 @@ def find_pictures(paths: Sequence[Path]) -> list[PictureFile]:
     """
     Return the named files, and the pictures below the named folders, in order.
 
-    A file that was named is taken whatever its suffix; below a folder the suffix decides.
+    A file that was named is taken whatever its suffix; below a folder the suffix decides, and what is hidden (its name
+    or a folder's on the way begins with a dot) is left out.
 
     Raises:
         CommandFailed: something is not there, there is no picture, or two would have results of one name.
@@ -45,8 +50,11 @@ def _below(path: Path) -> list[PictureFile]:
         return [PictureFile(path, path.name)]
     if not path.is_dir():
         raise _wrong(f"{path} is neither a file nor a folder")
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-    return [PictureFile(file, file.relative_to(path).as_posix()) for file in files]
+    below = ((file, file.relative_to(path)) for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+    files = sorted(
+        (file, name) for file, name in below if not any(part.startswith(".") for part in name.parts) and file.is_file()
+    )
+    return [PictureFile(file, name.as_posix()) for file, name in files]
 
 
 def _wrong(message: str) -> CommandFailed:

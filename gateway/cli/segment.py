@@ -32,7 +32,7 @@ class Masks(StrEnum):
 
 
 def segment(  # noqa: PLR0913, PLR0917 - the options of a command are its arguments
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files, and folders of JPEG, PNG and WebP.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files, and folders of pictures.")],
     text: Text = None,
     box: BoxText = None,
     point: PointTexts = None,

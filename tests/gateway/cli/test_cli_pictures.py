@@ -47,3 +47,11 @@ def test_nothing_there_is_refused(tmp_path: Path) -> None:
         find_pictures([tmp_path / "nowhere"])
     with pytest.raises(CommandFailed, match="no picture in"):
         find_pictures([tmp_path])
+
+
+def test_folder_gives_every_format_and_nothing_hidden(tmp_path: Path) -> None:
+    """What the gateway reads is taken; a file or folder whose name begins with a dot is not, unless it is named."""
+    seen = ["a.gif", "b.TIF", "c.tiff", "d.bmp", "e.avif", "f.heic"]
+    touch(tmp_path, *seen, "._a.gif", ".hidden.png", ".cache/a.png", "x.svg")
+    assert [picture.name for picture in find_pictures([tmp_path])] == seen
+    assert [picture.name for picture in find_pictures([tmp_path / ".cache"])] == ["a.png"]
