@@ -134,7 +134,9 @@ def read_mask_header(data: bytes) -> PictureHeader:
         raise UnreadableMask(f"the mask is no PNG, JPEG or WebP file: it is {header.media_type}")
     if not header.complete:
         # Some decoders fill what is missing with middle grey, which would count as the object.
-        raise UnreadableMask("the mask is a JPEG file that was cut off")
+        raise UnreadableMask(
+            f"the mask is a {header.media_type} file that was cut off: it claims {header.width}x{header.height} pixels"
+        )
     return header
 
 

@@ -52,7 +52,7 @@ def image_body(picture: Picture) -> dict[str, Any]:
     return {
         "width": picture.width,
         "height": picture.height,
-        "media_type": picture.media_type,
+        "media_type": picture.given_media_type or picture.media_type,
         "digest": picture.digest,
     }
 
@@ -94,7 +94,7 @@ async def segmentation_body(
         "status": "succeeded" if all(isinstance(answer, Answer) for answer in answers) else "partially_succeeded",
         "image": image_body(request.picture),
         "instances": await _rendered(request, answers, services),
-        "answers": [_answer_body(index, answer, request_id) for index, answer in enumerate(answers)],
+        "answers": [_answer_body(index, answer, request_id, request.picture) for index, answer in enumerate(answers)],
         "attempts": [attempt_body(attempt) for attempt in attempts],
         "cost": _cost_body(answers, attempts),
     }
@@ -181,7 +181,7 @@ def _box_body(mask: Mask) -> dict[str, int]:
     return {"x_min": box.x_min, "y_min": box.y_min, "x_max": box.x_max, "y_max": box.y_max}
 
 
-def _answer_body(index: int, answer: Answer | GatewayError, request_id: str) -> dict[str, Any]:
+def _answer_body(index: int, answer: Answer | GatewayError, request_id: str, picture: Picture) -> dict[str, Any]:
     if isinstance(answer, GatewayError):
         return {"prompt_index": index, "error": problem_body(answer, request_id)}
     origin = answer.origin
@@ -192,7 +192,7 @@ def _answer_body(index: int, answer: Answer | GatewayError, request_id: str) -> 
         "model": origin.model,
         "region": origin.region,
         "cache": answer.cache.value,
-        "warnings": list(answer.segmentation.warnings),
+        "warnings": [*picture.warnings, *answer.segmentation.warnings],
     }
     if isinstance(answer, ExplainedAnswer):
         body["explanation"] = explanation_body(answer.explanation)

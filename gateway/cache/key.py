@@ -13,7 +13,7 @@ from blake3 import blake3
 from providers.contract import ExemplarsPrompt, ObjectPrompt, Prompt, Question, TextPrompt
 
 #: Raised whenever the same answer of a provider would become other masks than before.
-NORMALIZATION_VERSION = 1
+NORMALIZATION_VERSION = 2
 
 
 def question_digest(question: Question, tenant: str) -> str:

@@ -1,23 +1,29 @@
 """
 A URL, base64 or an uploaded part becomes one checked, upright picture.
 
-Only the header is read: a file that is taken as it is goes to the provider byte for byte, never decoded. What a header
-cannot tell (a cut-off file) is seen at the file's end. A picture whose EXIF says that it lies on its side is the one
-exception: it is turned, since providers disagree about EXIF, and every coordinate would.
+A file is gone through and not decoded (`contract.headers`), and most go to the provider byte for byte. What needs
+pixels is done in a decoder process (`converting`): turning what EXIF says lies on its side, since providers disagree
+about EXIF and every coordinate would; formats that they do not take; more than eight bits; a JPEG without its end.
+
+Decided here:
+- The digest is of the bytes that were sent: equal files are one picture, whatever is done to them, and the caller can
+  work it out. Every step is a function of these bytes, so that equal digests are equal pixels, too.
+- What was done is said in the picture's warnings; but not the turning, which changes nothing that a caller sees.
+- A file that was changed has no address any more: a provider that fetches it would see another picture.
+- A JPEG without its end marker costs one decoding, twice over: only that tells whether anything else is missing.
 """
 
 from __future__ import annotations
 
-import io
-import warnings
 from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
 from typing import Final
 
 from blake3 import blake3
-from PIL import Image
 
+from gateway.intake.converting import Prepared, needs_pixels, prepared
 from gateway.intake.decoding import decoded_picture
-from gateway.intake.turning import UNREADABLE, UPRIGHT, turned
 from gateway.problems import (
     GatewayError,
     ImageForbidden,
@@ -42,28 +48,25 @@ from providers.contract import (
     Workers,
     read_encoded,
 )
-
-FORMATS: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "MPO": "image/jpeg", "WEBP": "image/webp"}
-
-#: First bytes of formats that people do send, so that the refusal can name them.
-OTHER_FORMATS: Final = (
-    (b"GIF8", "a GIF"),
-    (b"II*\0", "a TIFF"),
-    (b"MM\0*", "a TIFF"),
-    (b"BM", "a BMP"),
-    (b"8BPS", "a Photoshop"),
-    (b"%PDF", "a PDF"),
-    (b"<svg", "an SVG"),
-    (b"<?xml", "an SVG"),
+from providers.contract.headers import (
+    OtherFormat,
+    PictureHeader,
+    TooMuchWork,
+    UnreadablePicture,
+    Work,
+    read_header,
+    still_picture,
 )
-OTHER_BRANDS: Final = {b"heic": "a HEIC", b"heix": "a HEIC", b"mif1": "a HEIF", b"avif": "an AVIF"}
 
-#: JPEG markers that stand alone, beside the 0 and 0xFF that are none.
-NO_SEGMENT: Final = frozenset({0x00, 0x01, 0xFF, *range(0xD0, 0xDA)})
+#: Files of fewer bytes are gone through on the spot while that takes few steps, which is well under a millisecond.
+INLINE_BYTES: Final = 131_072
+INLINE_STEPS: Final = 400
 
-ORIENTATION_TAG: Final = 0x0112
-#: From here on an orientation makes rows of columns.
-FIRST_ACROSS: Final = 5
+#: What is told to the workers about a job that is to have a thread.
+A_THREADS_WORTH: Final = 2**31
+
+#: Whether the extra is installed that HEIC takes.
+HEIC_IS_READ: Final = find_spec("pillow_heif") is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ class PictureLimits:
     max_pixels: int = 120_000_000
     min_side: int = 8
     """Pixels; below this there is nothing to segment."""
+    heic: bool = HEIC_IS_READ
+    """Whether HEIC is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +110,9 @@ class Checked:
     """A picture whose header is in order."""
 
     picture: Picture
-    """Its size is the upright one's, its file as it came; its digest stays that of this file when it is turned."""
-    orientation: int
-    """By EXIF, 1 to 8; any but 1 has still to be baked in."""
+    """Its size is the upright one's, its file as it came, but for the chunks of an animation."""
+    header: PictureHeader
+    """What tells whether something has still to be done to its pixels."""
 
 
 async def bring_picture(
@@ -137,10 +142,10 @@ async def bring_picture(
             data = await means.workers.run(lambda: _decode(encoded, field, limits), pixels=len(encoded))
         else:
             data = source.part or b""
-        checked = await means.workers.run(lambda: check_picture(data, url=source.url, limits=limits), pixels=len(data))
-        if checked.orientation == UPRIGHT:
+        checked = await _checked(data, source.url, limits, means.workers)
+        if not needs_pixels(checked.header):
             return checked.picture
-        return await _upright(checked, means, deadline, tenant)
+        return await _prepared(checked, means, deadline, tenant)
     except Overloaded:
         raise
     except GatewayError as problem:
@@ -148,14 +153,37 @@ async def bring_picture(
         raise
 
 
-async def _upright(checked: Checked, means: PictureMeans, deadline: Deadline, tenant: str) -> Picture:
-    """Turn a picture that lies on its side."""
-    picture, orientation = checked.picture, checked.orientation
-    pixels = picture.width * picture.height
-    data = await decoded_picture(
-        means.decoders, turned, picture.data, orientation, pixels=pixels, deadline=deadline, tenant=tenant
+async def _checked(data: bytes, url: str | None, limits: PictureLimits, workers: Workers) -> Checked:
+    """Check a picture on the spot, or in a thread where it is large or takes many steps."""
+    if len(data) < INLINE_BYTES:
+        try:
+            return check_picture(data, url=url, limits=limits, work=Work(INLINE_STEPS))
+        except TooMuchWork:
+            pass  # so a thread is worth it
+    return await workers.run(partial(check_picture, data, url=url, limits=limits), pixels=A_THREADS_WORTH)
+
+
+async def _prepared(checked: Checked, means: PictureMeans, deadline: Deadline, tenant: str) -> Picture:
+    """Do what has to be done to the picture's pixels."""
+    header = checked.header
+    pixels = header.pixels * header.scans
+    done = await decoded_picture(
+        means.decoders, prepared, checked.picture.data, header, pixels=pixels, deadline=deadline, tenant=tenant
     )
-    return replace(picture, data=data, url=None)
+    return finished(checked, done)
+
+
+def finished(checked: Checked, done: Prepared) -> Picture:
+    """Return the picture with what was made of it."""
+    given = None if done.media_type == checked.header.media_type else checked.header.media_type
+    return replace(
+        checked.picture,
+        data=done.data,
+        media_type=done.media_type,
+        given_media_type=given,
+        url=None,
+        warnings=(*checked.picture.warnings, *done.warnings),
+    )
 
 
 async def _fetch(url: str, *, fetcher: Fetcher, limits: PictureLimits, deadline: Deadline, room: Room | None) -> bytes:
@@ -181,97 +209,68 @@ def _decode(text: str, field: str, limits: PictureLimits) -> bytes:
         raise InvalidRequest(f"{field} {error}") from None
 
 
-def check_picture(data: bytes, *, url: str | None, limits: PictureLimits) -> Checked:
+def check_picture(data: bytes, *, url: str | None, limits: PictureLimits, work: Work | None = None) -> Checked:
     """
-    Read the header, and refuse what cannot be segmented.
+    Go through the file, and refuse what cannot be segmented.
+
+    Args:
+        data: the file.
+        url: where it came from.
+        limits: what is taken.
+        work: how many steps it may take for now; None: as many as a file of its size may.
 
     Raises:
-        InvalidImage: empty, cut off, animated, smaller than anything, or not readable.
-        UnsupportedMediaType: not a PNG, JPEG or WebP.
+        InvalidImage: empty, cut off, smaller than anything, or not as its format prescribes.
+        UnsupportedMediaType: of a format that is not read.
         ImageTooLarge: more bytes or pixels than *limits*.
+        TooMuchWork: more steps than *work*.
     """
     if not data:
         raise InvalidImage("the picture is empty: 0 bytes; send a PNG, a JPEG or a WebP")
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"the picture has {len(data)} bytes; at most {limits.max_bytes} are taken")
-    image = _open(data, limits)
-    _check_size(image.size, limits)
-    if getattr(image, "is_animated", False) and image.format != "MPO":
-        raise InvalidImage("the picture is animated; send one frame")
-    media_type = FORMATS[image.format or ""]
-    if _is_cut_off(data, media_type):
-        raise InvalidImage("the file is cut off: its end is missing")
+    header = _header(data, work)
+    if header.media_type == "image/heic" and not limits.heic:
+        raise UnsupportedMediaType(
+            "the picture is a HEIC file, which this gateway does not read without its extra `maskgate[heic]`; send a "
+            "JPEG, a PNG or a WebP, or have its operator install that"
+        )
+    _check_size(header.upright, limits)
+    if header.media_type == "image/png" and not header.complete:
+        raise InvalidImage(
+            f"the picture claims {header.width} x {header.height} pixels, and its {len(data)} bytes cannot come to so "
+            "many: it is cut off; send the whole file"
+        )
+    still, said = still_picture(data, header), tuple[str, ...]()
+    if header.media_type == "image/png" and header.frames > 1:
+        said = ("The picture is animated; its default image was taken.",)
     digest = f"blake3:{blake3(data).hexdigest()}"
-    orientation = _orientation(image)
-    width, height = image.size if orientation < FIRST_ACROSS else reversed(image.size)
-    return Checked(Picture(data, media_type, width, height, digest, url), orientation)
+    own = url if still is data else None
+    return Checked(Picture(still, header.media_type, *header.upright, digest, own, warnings=said), header)
 
 
-def _open(data: bytes, limits: PictureLimits) -> Image.Image:
+def _header(data: bytes, work: Work | None) -> PictureHeader:
+    """Return what the file says of itself."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about many pixels, which are checked next, and about odd headers
-            return Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP"))
-    except Image.DecompressionBombError:
-        raise ImageTooLarge(f"the picture has more than {limits.max_pixels} pixels; scale it down") from None
-    except UNREADABLE as error:
-        raise _unreadable(data) from error
-
-
-def _unreadable(data: bytes) -> GatewayError:
-    """Say what the file seems to be."""
-    start = data[:512].lstrip()
-    name = next((name for magic, name in OTHER_FORMATS if start.startswith(magic)), None)
-    if data[4:8] == b"ftyp":
-        name = OTHER_BRANDS.get(data[8:12], name)
-    if name is not None:
-        return UnsupportedMediaType(f"the picture is {name} file; send a PNG, a JPEG or a WebP")
-    return InvalidImage("the file is no picture that we can read; send a PNG, a JPEG or a WebP")
+        return read_header(data, work)
+    except OtherFormat as error:
+        raise UnsupportedMediaType(f"the picture is not taken: {error}") from None
+    except TooMuchWork as error:
+        if work is not None:
+            raise
+        raise InvalidImage(f"the picture cannot be read: {error}") from None
+    except UnreadablePicture as error:
+        raise InvalidImage(f"the picture cannot be read: {error}") from None
 
 
 def _check_size(size: tuple[int, int], limits: PictureLimits) -> None:
     width, height = size
     if width * height > limits.max_pixels:
         raise ImageTooLarge(
-            f"the picture is {width} x {height} = {width * height} pixels; at most {limits.max_pixels} are taken"
+            f"the picture is {width} x {height} = {width * height} pixels; at most {limits.max_pixels} are taken; "
+            "scale it down"
         )
     if min(width, height) < limits.min_side:
         raise InvalidImage(
             f"the picture is {width} x {height}; each side has to have at least {limits.min_side} pixels"
         )
-
-
-def _is_cut_off(data: bytes, media_type: str) -> bool:
-    """Whether the end that the format prescribes is missing. Bytes after the end are nobody's harm."""
-    if media_type == "image/png":
-        return b"IEND" not in data[-4096:] and b"IEND" not in data
-    if media_type == "image/jpeg":
-        return data.rfind(b"\xff\xd9", _first_scan(data)) < 0
-    return int.from_bytes(data[4:8], "little") + 8 > len(data)
-
-
-def _first_scan(data: bytes) -> int:
-    """Return where a JPEG's first scan begins. An end marker before that is a thumbnail's, in the EXIF block."""
-    place = 2
-    while place + 4 <= len(data):
-        marker = data[place + 1]
-        if data[place] != 0xFF or marker in NO_SEGMENT:
-            place += 1
-        elif marker == 0xDA:
-            return place
-        else:
-            place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    return len(data)
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 where there is none, or nonsense."""
-    if "exif" not in image.info:
-        return UPRIGHT
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            value = image.getexif().get(ORIENTATION_TAG, UPRIGHT)
-    except UNREADABLE:  # a broken EXIF block does not make a broken picture
-        return UPRIGHT
-    return value if value in range(1, 9) else UPRIGHT

@@ -20,9 +20,13 @@ class Picture:
     width: int
     height: int
     digest: str
-    """`blake3:` + hex over the bytes that the caller gave (before EXIF was baked in): the picture's name."""
+    """`blake3:` + hex over the bytes that the caller gave, whatever was done to them since: the picture's name."""
     url: str | None = field(default=None, repr=False)
     """Where it came from, if it came by URL and its bytes were left as they are: the bytes behind it are *data*."""
+    given_media_type: str | None = None
+    """Of the file that the caller gave, where it was written in another format; None: *media_type*."""
+    warnings: tuple[str, ...] = ()
+    """What was done to it that its sender has to know, one sentence each."""
 
     @property
     def size(self) -> tuple[int, int]:

@@ -174,7 +174,7 @@ BAD = [
     Bad("data_empty", {"image": {"data": ""}, **SHOE}, 422, "invalid_request", "image.data", "at least 1 character"),
     Bad("data_not_base64", {"image": {"data": "#?!"}, **SHOE}, 422, "invalid_request", "image.data", "base64"),
     Bad("text_file", {**inline(b"This is no picture.\n" * 9), **SHOE}, 422, "invalid_image", "image.data", "a PNG"),
-    Bad("gif", {**inline(b"GIF89a" + bytes(90)), **SHOE}, 422, "unsupported_media_type", "image.data", "a GIF"),
+    Bad("pdf", {**inline(b"%PDF-1.7" + bytes(90)), **SHOE}, 422, "unsupported_media_type", "image.data", "a PDF"),
     Bad("cut_off", {**inline(png(300, 260)[:-30]), **SHOE}, 422, "invalid_image", "image.data", "cut off"),
     Bad(
         "huge",
@@ -182,7 +182,7 @@ BAD = [
         422,
         "image_too_large",
         "image.data",
-        "more than 120000000 pixels; scale",
+        "at most 120000000 are taken; scale",
     ),
     Bad("max_masks", {**PICTURE, **SHOE, "max_masks": 0}, 422, "invalid_request", "max_masks", "greater than"),
     Bad("min_score", {**PICTURE, **SHOE, "min_score": 1.5}, 422, "invalid_request", "min_score", "less than"),

@@ -46,7 +46,7 @@ class PictureHeader:
     """How often decoding goes over all pixels."""
     lossless: bool = True
     complete: bool = True
-    """Whether its end was found; a JPEG may have all of its pixels without one."""
+    """Whether its end is there. A JPEG without one may have all of its pixels; a PNG with too few bytes cannot."""
     end: int = 0
     """Where the picture ends in the file, in bytes."""
     still: tuple[tuple[int, int], ...] = ()

@@ -60,13 +60,12 @@ def read_isobmff(data: bytes, work: Work) -> PictureHeader:
         meta = box if box.name == b"meta" and meta is None else meta
         stored = stored or box.name == b"mdat"
         end = box.end
+    name = _SEQUENCES.get(major) or ("an AVIF" if major in _AVIF else "a HEIC" if major in _HEIC else "a HEIF")
     if meta is None:
-        if major in _SEQUENCES or b"moov" in data[:65_536]:
-            raise OtherFormat(f"it is {_SEQUENCES.get(major, 'an image sequence')} without a still picture; send one")
-        raise UnreadablePicture(_CUT)
+        raise OtherFormat(f"it is {name} file without a still picture; send a PNG, a JPEG or a WebP")
     still = _primary(data, meta, work)
     if still.coding not in _CODINGS:
-        raise OtherFormat("it is a HEIF file of neither AVIF nor HEIC; send a JPEG, a PNG or a WebP")
+        raise OtherFormat(f"it is {name} file of neither AVIF nor HEIC; send a PNG, a JPEG or a WebP")
     return PictureHeader(
         _CODINGS[still.coding],
         still.width,
@@ -169,11 +168,13 @@ def _links(data: bytes, box: _Box, work: Work) -> dict[int, list[int]]:
 
 def _still(data: bytes, own: list[_Box], properties: list[_Box]) -> _Still:
     width = height = 0
-    turns, mirror, coding = 0, None, b""
+    turns, mirror, coding, window = 0, None, b"", None
     for box in own:
         content = data[box.start : min(box.end, box.start + 12)]
         if box.name == b"ispe" and len(content) >= 12:
             width, height = int.from_bytes(content[4:8]), int.from_bytes(content[8:12])
+        elif box.name == b"clap":
+            window = _window(data[box.start : min(box.end, box.start + 16)])
         elif box.name == b"irot" and content:
             turns = content[0] & 3
         elif box.name == b"imir" and content:
@@ -182,12 +183,20 @@ def _still(data: bytes, own: list[_Box], properties: list[_Box]) -> _Still:
             coding = box.name
     if not coding:  # a picture of tiles: these are in the file, and have it
         coding = next((box.name for box in properties if box.name in _CODINGS), b"")
+    if window is not None and coding == b"hvcC":  # decoders of HEIC cut the picture to it, those of AVIF do not
+        width, height = window
     if not 0 < width < 2**31 or not 0 < height < 2**31:
         raise UnreadablePicture("it does not say how large its main picture is")
     alpha = any(
         box.name == b"auxC" and _is_alpha(data[box.start + 4 : min(box.end, box.start + 64)]) for box in properties
     )
     return _Still(width, height, _ORIENTATIONS.get((turns, mirror), UPRIGHT), coding, alpha)
+
+
+def _window(content: bytes) -> tuple[int, int] | None:
+    """Return width and height of the part of a picture that is shown, written as fractions; None for nonsense."""
+    across, by, down, of = (int.from_bytes(content[at : at + 4]) for at in (0, 4, 8, 12))
+    return (across // by, down // of) if len(content) == 16 and by and of else None
 
 
 def _is_alpha(kind: bytes) -> bool:

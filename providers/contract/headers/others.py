@@ -78,4 +78,6 @@ def refusal(data: bytes) -> UnreadablePicture:
     for pattern, name, remedy in _TEXTS:
         if pattern.match(text):
             return OtherFormat(f"it is {name}; {remedy}")
-    return UnreadablePicture(f"it is no picture that is read: it has {len(data)} bytes and begins {data[:8]!r}")
+    return UnreadablePicture(
+        f"it is no picture that we can read: it has {len(data)} bytes and begins {data[:8]!r}; {_SEND}"
+    )

@@ -80,8 +80,7 @@ def read_png(data: bytes, work: Work) -> PictureHeader:
             seen.kept.append((at, end))
         at, before = end, name
     channels = _TYPES[kind][0]
-    if seen.pixel_bytes * _DEFLATE + 64 < height * (1 + width * bits * channels // 8):
-        raise UnreadablePicture(f"it claims {width}x{height} pixels, and the data that it has cannot come to so many")
+    whole = seen.pixel_bytes > 0 and seen.pixel_bytes * _DEFLATE + 64 >= height * (1 + width * bits * channels // 8)
     kept = merged(seen.kept)
     extra = seen.see_through and kind not in _ALPHA
     return PictureHeader(
@@ -93,6 +92,7 @@ def read_png(data: bytes, work: Work) -> PictureHeader:
         transparent=seen.see_through or kind in _ALPHA,
         orientation=seen.orientation,
         frames=max(1, min(seen.frames, 2)),
+        complete=whole,
         end=at,
         still=kept if len(kept) > 1 else (),
     )
@@ -135,8 +135,6 @@ def _note(data: bytes, at: int, name: bytes, length: int, seen: _Seen, work: Wor
             _refuse_critical(name)
         _check_sum(data, at, length, name)
         seen.palette = seen.palette or name == b"PLTE"
-        if name == b"IEND" and not seen.pixel_bytes:
-            raise UnreadablePicture("it has no pixel data")
         return
     if name in _ANIMATION:
         seen.frames += name == b"fcTL"

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from gateway.intake.picture import PictureLimits, check_picture
-from gateway.intake.turning import TURNS, turned
+from gateway.intake.turning import TURNS
 from providers.contract import Bitmap, Limits, Picture
-from tests.gateway.intake.picture_files import exif
+from tests.gateway.intake.picture_files import exif, taken
 
 SAM3 = Limits(min_side=256, max_side=4096, max_bytes=10_000_000)
 SAM2 = Limits(min_side=256, max_side=2048, max_bytes=10_000_000)
@@ -52,10 +50,7 @@ def picture_of(bitmap: Bitmap, orientation: int = 1) -> Picture:
     stored = image if orientation == 1 else image.transpose(STORED[orientation])
     target = io.BytesIO()
     stored.save(target, "PNG", compress_level=1, exif=exif(orientation))
-    checked = check_picture(target.getvalue(), url=None, limits=PictureLimits())
-    if checked.orientation == 1:
-        return checked.picture
-    return replace(checked.picture, data=turned(checked.picture.data, checked.orientation))
+    return taken(target.getvalue())
 
 
 def written(pixels: npt.NDArray[np.uint8], extension: str = "png", *options: int) -> Picture:

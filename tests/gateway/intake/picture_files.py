@@ -11,6 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from gateway.intake.converting import needs_pixels, prepared
+from gateway.intake.picture import PictureLimits, check_picture, finished
+from providers.contract import Picture
+
 Pixels = npt.NDArray[np.uint8]
 
 ORIENTATION = 0x0112
@@ -38,6 +42,14 @@ def file_of_image(image: Image.Image, kind: str, **options: Any) -> bytes:
     target = io.BytesIO()
     image.save(target, kind, **options)
     return target.getvalue()
+
+
+def taken(data: bytes, limits: PictureLimits | None = None, *, url: str | None = None) -> Picture:
+    """Return what becomes of a file, with all that is else done in a decoder process done here."""
+    checked = check_picture(data, url=url, limits=limits or PictureLimits())
+    if not needs_pixels(checked.header):
+        return checked.picture
+    return finished(checked, prepared(checked.picture.data, checked.header))
 
 
 def exif(orientation: int) -> bytes:

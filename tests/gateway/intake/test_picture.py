@@ -10,7 +10,6 @@ import sys
 import time
 import zlib
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from blake3 import blake3
 from PIL import Image, ImageCms
 
 from gateway.intake.picture import PictureLimits, PictureMeans, PictureSource, bring_picture, check_picture
-from gateway.intake.turning import turned
 from gateway.problems import (
     GatewayError,
     ImageForbidden,
@@ -47,18 +45,11 @@ from tests.gateway.intake.picture_files import (
     png_of_chunks,
     slopes,
 )
+from tests.gateway.intake.picture_files import taken as check
 from tests.providers.loopback import serving
 
 LIMITS = PictureLimits()
 ROOT = Path(__file__).parents[3]
-
-
-def check(data: bytes, limits: PictureLimits = LIMITS) -> Picture:
-    """Check a file that came as a part, and bring it upright."""
-    checked = check_picture(data, url=None, limits=limits)
-    if checked.orientation == 1:
-        return checked.picture
-    return replace(checked.picture, data=turned(checked.picture.data, checked.orientation))
 
 
 @pytest.mark.parametrize(
@@ -147,11 +138,10 @@ def zlib_profile(png: bytes) -> bytes:
     return zlib.decompress(png[place + 4 : place + 4 + length].split(b"\0", 1)[1][1:])
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
 def test_a_turned_png_of_any_mode_keeps_its_pixels(mode: str) -> None:
-    """Palettes, transparency and sixteen bits survive the turn."""
-    image = Image.fromarray(noise())
-    image = image.convert("I").convert(mode) if mode == "I;16" else image.convert(mode)
+    """Palettes and transparency survive the turn."""
+    image = Image.fromarray(noise()).convert(mode)
     turned = check(file_of_image(image, "PNG", exif=exif(3))).data
     expected = file_of_image(image.transpose(Image.Transpose.ROTATE_180), "PNG")
     assert np.array_equal(pixels_of(expected), pixels_of(turned))
@@ -220,30 +210,30 @@ def of_brand(brand: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("data", "name"),
     [
-        (file_of(noise(), "GIF"), "a GIF file"),
-        (file_of(noise(), "TIFF"), "a TIFF file"),
-        (b"MM\0*" + b"\0" * 60, "a TIFF file"),
-        (file_of(noise(), "BMP"), "a BMP file"),
-        (file_of(noise(), "AVIF"), "an AVIF file"),
         (file_of(noise(), "PDF"), "a PDF file"),
         (b"8BPS\0\1" + b"\0" * 60, "a Photoshop file;"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG file"),
         (b"\n <?xml version='1.0'?><svg/>", "an SVG file"),
         (of_brand(b"heic"), "a HEIC file"),
         (of_brand(b"heix"), "a HEIC file"),
+        (of_brand(b"hevc"), "a HEIC image sequence"),
         (of_brand(b"mif1"), "a HEIF file"),
+        (of_brand(b"msf1"), "a HEIF image sequence"),
+        (of_brand(b"avis"), "an AVIF image sequence"),
+        (b"\xff\x0a" + bytes(60), "a JPEG XL file"),
+        (file_of(noise(), "JPEG2000"), "a JPEG 2000 file"),
     ],
 )
 def test_another_format_is_refused_by_its_name(data: bytes, name: str) -> None:
-    """A caller with a GIF or a HEIC is told so, and what to send instead."""
+    """A caller with a PDF or a JPEG XL is told so, and what to send instead."""
     with pytest.raises(UnsupportedMediaType, match=name) as refused:
         check(data)
     assert refused.value.message.endswith("send a PNG, a JPEG or a WebP")
 
 
-@pytest.mark.parametrize("data", [b"not a picture", b"\x89PNG", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBP", b"\0" * 5000])
+@pytest.mark.parametrize("data", [b"not a picture", b"\x89PNG", b"\xff\xd8", b"\0" * 5000])
 def test_text_that_is_named_png_is_no_picture(data: bytes) -> None:
-    """What no format begins like, or only begins like one, is called unreadable."""
+    """What no format begins like is called unreadable."""
     with pytest.raises(InvalidImage, match="no picture that we can read"):
         check(data)
 
@@ -252,11 +242,14 @@ def test_a_picture_of_many_pixels_in_few_bytes_is_refused_by_its_header() -> Non
     """Sixty-eight bytes that claim 400 million pixels are not decoded, and neither are 120 million and some."""
     huge = png_of_chunks(20_000, 20_000, pixels=zlib.compress(bytes(10)))
     assert len(huge) < 80
-    with pytest.raises(ImageTooLarge, match="120000000 pixels"):
+    with pytest.raises(ImageTooLarge, match="at most 120000000 are taken"):
         check(huge)
     with pytest.raises(ImageTooLarge, match="10000 x 12001 = 120010000 pixels; at most 120000000"):
         check(png_of_chunks(10_000, 12_001))
-    assert (12_000, 10_000) == check(png_of_chunks(10_000, 12_000)).size
+    with pytest.raises(InvalidImage, match="10000 x 12000 pixels, and its 57 bytes cannot come to so many"):
+        check(png_of_chunks(10_000, 12_000))
+    rows = zlib.compress(bytes(120_010_000), 9)
+    assert (12_000, 10_000) == check(png_of_chunks(10_000, 12_000, pixels=rows)).size
 
 
 def test_the_number_of_bytes_is_bounded_to_the_byte() -> None:
@@ -265,14 +258,6 @@ def test_the_number_of_bytes_is_bounded_to_the_byte() -> None:
     assert data == check(data, PictureLimits(max_bytes=len(data))).data
     with pytest.raises(ImageTooLarge, match=f"has {len(data)} bytes; at most {len(data) - 1}"):
         check(data, PictureLimits(max_bytes=len(data) - 1))
-
-
-@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-def test_an_animation_is_refused(kind: str) -> None:
-    """Which of its frames would be meant?"""
-    data = file_of(noise(), kind, save_all=True, append_images=[Image.fromarray(noise(seed=2))])
-    with pytest.raises(InvalidImage, match="animated; send one frame"):
-        check(data)
 
 
 WHOLE = {
@@ -344,7 +329,7 @@ BOMB = zlib.compress(bytes(50_000_000), 9)
         ([chunk(b"zTXt", b"c\0\0" + BOMB)], 16),
         ([chunk(b"iTXt", b"c\0\1\0\0\0" + BOMB)], 16),
         ([chunk(b"iCCP", b"c\0\0" + BOMB)], 16),
-        ([chunk(b"zTXt", b"c\0\0" + zlib.compress(b"a" * 1_000_000, 9))] * 200, 96),
+        ([chunk(b"zTXt", b"c\0\0" + zlib.compress(b"a" * 1_000_000, 9))] * 200, 16),
     ],
     ids=["zTXt", "iTXt", "iCCP", "200 zTXt of 1 MB"],
 )
@@ -433,7 +418,7 @@ async def test_bad_base64_is_a_problem_of_its_field(
     assert "image.data" == refused.value.field
 
 
-@pytest.mark.parametrize("part", [b"", b"text", file_of(noise(), "GIF")])
+@pytest.mark.parametrize("part", [b"", b"text", file_of(noise(), "PDF")])
 async def test_a_bad_part_is_a_problem_of_image(part: bytes, fetcher: GuardedFetcher, workers: ThreadWorkers) -> None:
     """The problem names the multipart part."""
     with pytest.raises(GatewayError) as refused:
@@ -472,7 +457,7 @@ async def test_a_picture_is_fetched_and_its_problems_name_the_address(workers: T
         fetcher = GuardedFetcher(time.monotonic, allow=[base.removeprefix("http://")])
         picture = await bring(PictureSource(url=f"{base}/a.jpg"), fetcher, workers)
         assert (data, "image/jpeg", f"{base}/a.jpg") == (picture.data, picture.media_type, picture.url)
-        for name, kind in {"large": ImageTooLarge, "absent": ImageUnreachable, "page": InvalidImage}.items():
+        for name, kind in {"large": ImageTooLarge, "absent": ImageUnreachable, "page": UnsupportedMediaType}.items():
             with pytest.raises(kind) as refused:
                 await bring(PictureSource(url=f"{base}/{name}"), fetcher, workers, max_bytes=100_000)
             assert "image.url" == refused.value.field
