@@ -18,7 +18,8 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageChops
+from blake3 import blake3
+from PIL import Image, UnidentifiedImageError
 
 from gateway.intake.turning import TURNS, UNREADABLE, UPRIGHT, turned
 from gateway.problems import InvalidImage
@@ -49,7 +50,12 @@ _LARGE_LOSSLESS: Final = 32_000_000
 
 #: Two things that no picture goes on with: where they make a difference, pixels were missing.
 _PADDINGS: Final = (bytes(64), bytes([0xAA]) * 64)
+#: So many zeros at the end are no pixels.
+_FILLING: Final = 16
 _END: Final = b"\xff\xd9"
+
+#: What the readers of the other formats raise about bytes that are not what their header says.
+_ALSO_UNREADABLE: Final = (RuntimeError, EOFError, ArithmeticError, cv2.error, Image.DecompressionBombError)
 
 _FULL: Final = 65_535
 _Values = npt.NDArray[np.generic]
@@ -84,14 +90,16 @@ def prepared(data: bytes, header: PictureHeader) -> Prepared:
     said: tuple[str, ...] = ()
     try:
         if not header.complete:
-            data = _completed(data[: header.end].rstrip(b"\xff"))
-            said = ("The picture's file has no end marker (it was cut off behind its pixels); one was added.",)
+            data = _completed(_without_filling(data[: header.end]))
+            said = ("The picture's file had no end marker, behind all of its pixels; one was added.",)
         if _is_converted(header):
             return _converted(data, header)
         if header.orientation == UPRIGHT:
             return Prepared(data, header.media_type, said)
         return Prepared(turned(data, header.orientation), header.media_type, said)
-    except (*UNREADABLE, cv2.error, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError:  # whose message says nothing but where it lies in memory
+        raise InvalidImage("the picture's pixels cannot be read: they are not as its format prescribes") from None
+    except (*UNREADABLE, *_ALSO_UNREADABLE) as error:
         raise InvalidImage(f"the picture's pixels cannot be read: {error}") from error
 
 
@@ -113,15 +121,24 @@ def _opened(data: bytes, header: PictureHeader) -> Image.Image:
     return image
 
 
+def _without_filling(data: bytes) -> bytes:
+    """Return a JPEG without the zeros that fill the place of what was never written, as after a broken download."""
+    written = data.rstrip(b"\0")
+    if len(data) - len(written) >= _FILLING:
+        data = written + (b"\0" if written.endswith(b"\xff") else b"")
+    return data.rstrip(b"\xff")
+
+
 def _completed(data: bytes) -> bytes:
     """Return a JPEG with the end marker that it lacks, if nothing else is missing."""
-    seen = []
+    seen = set()
     for padding in _PADDINGS:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            seen.append(Image.open(io.BytesIO(data + padding + _END), formats=("JPEG",)))
-        seen[-1].load()
-    if ImageChops.difference(*seen).getbbox(alpha_only=False) is not None:
+            image = Image.open(io.BytesIO(data + padding + _END), formats=("JPEG",))
+            seen.add(blake3(image.tobytes()).digest())
+        image.close()  # one at a time: each may be large
+    if len(seen) > 1:
         raise InvalidImage("the file is cut off: a part of its pixels is missing; send the whole file")
     return data + _END
 
@@ -131,7 +148,8 @@ def _converted(data: bytes, header: PictureHeader) -> Prepared:
     if header.frames > 1 and header.media_type != PNG:  # of a PNG it was said when it was checked
         parts, one = ("pages", "page") if header.media_type == "image/tiff" else ("frames", "frame")
         said.append(f"The picture has several {parts}; the first {one} was taken.")
-    if header.media_type == PNG or (header.media_type == "image/tiff" and header.bits == 16):
+    tiff = header.media_type == "image/tiff" and (header.bits == 16 or (header.bits > 16 and header.channels > 2))
+    if header.media_type == PNG or tiff:
         image, done = _of_sixteen_bits(data, header)
     else:
         image, done = _of_pillow(data, header)

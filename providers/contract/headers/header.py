@@ -94,7 +94,7 @@ class Work:
 
 def most_steps(size: int) -> int:
     """Return how many steps a file of so many bytes may take: more than any honest one, and no more than linear."""
-    return 20_000 + size // 256
+    return 20_000 + size // 1024
 
 
 def merged(parts: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

@@ -24,9 +24,9 @@ _WANTED = frozenset(
     | {_TILE_BYTES, _SUB_DIRECTORIES, _EXTRA_SAMPLES, _DNG}
 )
 
-#: What the TIFF library unpacks: none, CCITT, LZW, JPEG, deflate, PackBits, LZMA, Zstandard, WebP.
-_PACKINGS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000, 50001})
-_LOSSY = frozenset({6, 7, 50001})
+#: What the TIFF library unpacks: none, CCITT, LZW, JPEG, deflate, PackBits, LZMA, Zstandard.
+_PACKINGS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000})
+_LOSSY = frozenset({6, 7})
 #: Colours as a sensor sees them: a camera's raw file. And inks.
 _RAW_COLOURS = frozenset({32803, 34892})
 _INKS = 5

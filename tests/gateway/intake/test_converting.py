@@ -7,6 +7,7 @@ import struct
 import zlib
 from typing import Any
 
+import cv2
 import numpy as np
 import pillow_heif
 import pytest
@@ -166,6 +167,12 @@ def test_sixteen_bits_of_colour_keep_their_hue() -> None:
     assert "LA" == Image.open(io.BytesIO(check(deep(alpha[..., :2])).data)).mode
 
 
+def test_colours_as_floating_point_values_are_read() -> None:
+    """A TIFF of colours from 0 to 1 comes as the colours that they are."""
+    _, data = cv2.imencode(".tiff", SOLID[..., ::-1].astype(np.float32) / 255)
+    assert off(check(data.tobytes()), SOLID) <= 1
+
+
 def test_floating_point_values_are_brought_to_eight_bits_by_their_range() -> None:
     """A TIFF of measured values, some of them none, is read."""
     values = (RAMP * 7 - 3).astype(np.float32)
@@ -209,6 +216,8 @@ def test_a_jpeg_without_its_end_marker_is_read_if_all_of_its_pixels_are_there(
     for missing in (40, 300, len(data) // 5, len(data) // 2):
         with pytest.raises(InvalidImage, match="cut off"):
             check(data[: -2 - missing] + trailer[: missing // 2])
+    with pytest.raises(InvalidImage, match="cut off"):  # as a download leaves it that had its room set aside
+        check(data[: len(data) // 2] + bytes(len(data)))
 
 
 def test_apples_own_png_is_refused_before_anybody_is_asked() -> None:
