@@ -6,13 +6,12 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import typer
 
 from gateway.cli.failures import NO_GATEWAY, CommandFailed
+from gateway.loopback import leads_to_loopback
 
 HOST = "127.0.0.1"
 PORT = 8080
@@ -71,26 +70,17 @@ def own_key(base_url: str) -> str | None:
     """
     Return the key in the state folder, for a gateway on this machine; None for any other, or where there is none.
 
-    A name can lead anywhere, so that but for `localhost` only an address of loopback counts.
-
     Raises:
         CommandFailed: the file must not be used.
     """
     from gateway.store.key_file import UnsafeKeyFile, read_key_file
 
-    if not _is_loopback(urlsplit(base_url).hostname or ""):
+    if not leads_to_loopback(base_url):
         return None
     try:
         return read_key_file(Path(os.environ.get("MASKGATE_STATE_DIR") or ".maskgate"))
     except UnsafeKeyFile as error:
         raise CommandFailed(str(error)) from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _listens(host: str, port: int) -> bool:

@@ -26,6 +26,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
+from gateway.loopback import is_loopback
 from gateway.problems import SEND_A_KEY, Unauthenticated
 from gateway.request import KEYLESS_TENANT, UNLIMITED, UNRESTRICTED, Caller, RateLimit, Scope, TenantPolicy
 from gateway.store import Keys, LedgerUnavailable, fingerprint
@@ -258,8 +259,4 @@ def _is_this_machine(peer: Peer) -> bool:
 
 def _names_loopback(host: str) -> bool:
     """Whether a Host header names this machine: a page whose name was bound anew to 127.0.0.1 names itself."""
-    name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
-    try:
-        return name.lower() == "localhost" or ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(host.rpartition(":")[0] if re.search(r":\d+$", host) else host)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from gateway.accounting.pricing import Terms
 from gateway.fitting.plan import CannotFit, Plan, outside, plan_for
+from gateway.loopback import leads_to_loopback
 from gateway.request import UNRESTRICTED, Fit, Route, TenantPolicy
 from gateway.routing.candidates import Candidate, Exclusion, Reason, Screening
 from gateway.routing.deployments import Offer
@@ -70,8 +71,16 @@ def screen(
 
 
 def costs_nothing(offer: Offer, terms: Terms | None) -> bool:
-    """Whether nobody's money is spent there: what its operator pays counts, whatever a tenant is charged."""
-    return offer.sandbox or (terms is not None and terms.price.usd == NOTHING)
+    """
+    Whether nobody's money is spent there: what its operator pays counts, whatever a tenant is charged.
+
+    A price of nothing is not believed where a credential leaves this machine: some providers bill by their own figure,
+    whatever stands in the configuration.
+    """
+    if offer.sandbox:
+        return True
+    at_home = not offer.deployment.credential or leads_to_loopback(offer.deployment.endpoint)
+    return at_home and terms is not None and terms.price.usd == NOTHING
 
 
 def _excluded(question: Question, route: Route, offer: Offer, policy: TenantPolicy) -> tuple[Reason, str] | None:

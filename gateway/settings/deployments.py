@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints
 
+from gateway.loopback import leads_to_loopback
 from gateway.settings.figures import Markup
 from gateway.settings.prices import Contradiction, PriceSettings, contradictions_of
 from gateway.settings.section import Section
@@ -19,15 +18,6 @@ NOT_A_SANDBOX = (
 )
 
 LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/-]{0,62}$")]
-
-
-def is_on_loopback(endpoint: str) -> bool:
-    """Whether an endpoint is an address of this machine's; a name could lead elsewhere, but for `localhost`."""
-    try:
-        host = urlsplit(endpoint).hostname or ""
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class DeploymentSettings(Section):
@@ -76,7 +66,7 @@ class DeploymentSettings(Section):
 
     def contradictions(self) -> Iterator[Contradiction]:
         """Find what cannot hold together."""
-        if self.sandbox and not is_on_loopback(self.endpoint):
+        if self.sandbox and not leads_to_loopback(self.endpoint):
             yield ("sandbox",), NOT_A_SANDBOX
         if self.price is not None:
             for place, message in contradictions_of((self.price,)):

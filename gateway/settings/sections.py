@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from gateway.settings.deployments import is_on_loopback
+from gateway.loopback import leads_to_loopback
 from gateway.settings.prices import Contradiction
 from gateway.settings.rates import RateSettings
 from gateway.settings.section import Section
@@ -71,7 +71,7 @@ class FetchSettings(Section):
         """Find stand-ins that are not on this machine, or that nothing may be fetched from."""
         for address, there in self.instead.items():
             found = STAND_IN.fullmatch(there)
-            if found is None or found[1] not in self.pictures or not is_on_loopback(there):
+            if found is None or found[1] not in self.pictures or not leads_to_loopback(there):
                 message = f"{there!r} is no loopback address that pictures may come from: write one, and allow it here"
                 yield ("instead", address), message
 

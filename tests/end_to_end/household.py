@@ -19,6 +19,7 @@ from gateway.sandboxed import RunningSandbox
 from gateway.serving import running
 from gateway.settings import Settings, settings_from_yaml
 from tests.end_to_end.ledger import Account, read_ledger, rows_in
+from tests.end_to_end.upstreams import until
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +153,7 @@ def gateway_process(
         )
     try:
         said = _until_ready(process)
+        until((state / "key").exists)  # several processes say where they are before one of them has made it
         found = re.search(r"Maskgate on (http://[^ ,\n]+)", said)
         assert found is not None
         yield Process(House(found[1], state), process, said)

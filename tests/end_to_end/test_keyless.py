@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,9 +12,13 @@ import aiohttp
 import pytest
 import yaml
 
+from gateway.accounting.pricing import Price, Terms
 from gateway.app import create_app, sandbox_config
 from gateway.request import Scope
+from gateway.routing.deployments import Offer
+from gateway.routing.screening import costs_nothing
 from gateway.settings import SettingsError, settings_from_yaml
+from providers.contract import Capabilities, Deployment, Model, Money, PriceUnit, Secret
 from tests.end_to_end.asking import Caller, on
 from tests.end_to_end.household import House, gateway_running
 from tests.end_to_end.upstreams import Upstreams
@@ -230,3 +235,23 @@ def test_only_this_machine_plays_a_sandbox(endpoint: str) -> None:
     with pytest.raises(SettingsError, match=r"deployments\[0\]\.sandbox.*no address of this machine"):
         settings_from_yaml(text, environ={})
     assert "sandbox: true" not in sandbox_config("172.30.91.10", 9100)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "credential", "usd", "free"),
+    [
+        ("https://api.example.com", "key", "0", False),
+        ("https://api.example.com", "", "0", True),
+        ("http://127.0.0.1:9101", "key", "0", True),
+        ("http://127.0.0.1:9101", "", "0.000001", False),
+        ("", "", "0", True),
+    ],
+)
+def test_a_price_of_nothing_is_believed_at_home(endpoint: str, credential: str, usd: str, *, free: bool) -> None:
+    """Where a credential leaves this machine its owner may be billed, whatever price stands in the configuration."""
+    deployment = Deployment("far", "runflow", "sam", "eu", endpoint, Secret(credential))
+    offer = Offer(deployment, Model("sam", "sam3", Capabilities(frozenset())), 1)
+    terms = Terms(Price("far", Money.from_usd(usd), PriceUnit.SUCCESS, "2026-01-01", "test"), fixed=Money(0))
+    assert free is costs_nothing(offer, terms)
+    assert not costs_nothing(offer, None)
+    assert costs_nothing(replace(offer, sandbox=True), None)

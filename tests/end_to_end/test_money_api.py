@@ -380,7 +380,9 @@ async def test_admin_routes_on_their_own_port(
         public, admin = Caller(gateway.url, session), Caller(found[1], session)
         await public.get("/admin/v1/keys", headers=gateway.admin, status=404)
         assert 1 == len((await admin.get("/admin/v1/keys", headers=gateway.admin)).body["keys"])
-        await admin.get("/admin/v1/keys", status=403)
+        await admin.get("/admin/v1/keys", status=401)
+        assert "maskgate_spend_micros" in await admin.text("/metrics")
+        await public.get("/metrics", status=401)
         await admin.segment(purchase(upstreams), headers=gateway.admin, status=404)
         await public.segment(purchase(upstreams), headers=gateway.admin)
         for caller in (public, admin):

@@ -63,7 +63,7 @@ async def test_pages_are_one_to_their_reader(gateway: Client, house: House, monk
 async def test_csv_comes_in_one_stream(gateway: Client, house: House, path: str, lines: int) -> None:
     """Under one header, with no shared cache allowed to keep it."""
     await spend(gateway, house, f"csv{lines}")
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {house.key}"}) as session:
         answer = await session.get(f"{house.url}/v1/{path}format=csv&tag=batch:csv{lines}")
         text, headers = await answer.text(), answer.headers
     assert lines == len(list(csv.DictReader(io.StringIO(text))))
