@@ -1,5 +1,6 @@
 """Answers that tenants share: a provider is given the very bytes that an answer is named by."""
 
+import asyncio
 import base64
 import threading
 from collections.abc import Iterator
@@ -99,3 +100,22 @@ async def test_who_does_not_share_decides_for_itself_alone(
     reply = await globex.segment({**asked, "image": own})
     (thing,) = upstreams.scene("shoes").named("left shoe")
     assert (["miss"], thing.area) == (reply.caches, reply.body["instances"][0]["area"])
+
+
+async def test_one_tenant_s_budget_is_not_another_s(
+    sharing_house: House, upstreams: Upstreams, session: aiohttp.ClientSession
+) -> None:
+    """Who waits for a call that another tenant's budget does not allow makes it, and is told nothing of that budget."""
+    acme, globex = [await tenant(sharing_house, session, name) for name in ("acme", "globex")]
+    office = Caller(sharing_house.url, session, sharing_house.key)
+    budget = {"tenant": "acme", "limit_usd": "0.001", "period": "total"}
+    await office.send("PUT", "/admin/v1/budgets", json=budget, status=200)
+
+    async def both(number: int) -> None:
+        body = {"image": {"url": upstreams.scene("shoes").url}, "prompt": "left shoe", "min_score": number / 100}
+        asked = {**body, "route": on("runflow-eu")}
+        poor, rich = await asyncio.gather(acme.segment(asked, status=None), globex.segment(asked, status=None))
+        assert (200, True) == (rich.status, poor.status in {200, 402}), rich.body
+
+    await asyncio.gather(*(both(number) for number in range(20)))
+    assert {"globex"} == {each.tenant for each in sharing_house.ledger()}
