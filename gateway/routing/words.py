@@ -2,11 +2,11 @@
 How a provider's failure is told, and to whom (pure).
 
     the operator's log       the whole message, in the provider's own words
-    whoever made the call    what the provider says of the request, without addresses
-    everybody else           our own words: how the call ended, and the class of its status
+    whoever made the call    what the provider says of the request, or what became of it on the way, without addresses
+    everybody else           our own words: how the call ended, and its status
 
 A provider's words may quote the prompt and the picture's address, so they stay with whoever sent those. And what it
-says about the account (key, credit, permission, quota) or about the way to it is the operator's business alone.
+says about the account (key, credit, permission, quota) is the operator's business alone, as every address is.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ _ENDED = {
     Outcome.UNANSWERED: "no whole answer came from it in time",
     Outcome.OWN_SHORTAGE: "this gateway had nothing left to make the call with",
     Outcome.FAILED: "it failed",
+    Outcome.OWN_SHORTAGE: "this gateway was short of what a call to it takes",
 }
 
-#: Those whose words are about the request. All others are about the account, its limits, or the way there.
-_ABOUT_THE_REQUEST = frozenset({Outcome.REFUSED, Outcome.FAILED})
+#: Those whose words are about the account or its limits, and not about the request.
+_ABOUT_THE_ACCOUNT = frozenset({Outcome.DENIED, Outcome.OVERLOADED})
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+")
 HIDDEN = "***"
@@ -39,9 +40,9 @@ def own_words(error: ProviderError) -> str:
     Say how a call ended, for anybody.
 
     >>> own_words(ProviderError("no credit left on the account of ACME", status=402))
-    'it failed (HTTP 4xx)'
+    'it failed (HTTP 402)'
     """
-    status = "" if error.status is None else f" (HTTP {error.status // 100}xx)"
+    status = "" if error.status is None else f" (HTTP {error.status})"
     return f"{_ENDED.get(error.outcome, 'it failed')}{status}"
 
 
@@ -53,7 +54,7 @@ def words_for_caller(error: ProviderError, *, endpoint: str) -> str:
         error: how it ended.
         endpoint: where it went; neither that nor any other address is shown.
     """
-    if error.outcome not in _ABOUT_THE_REQUEST:
+    if error.outcome in _ABOUT_THE_ACCOUNT:
         return own_words(error)
     addresses = _ADDRESS.findall(error.message)
     text = _ADDRESS.sub(HIDDEN, error.message)

@@ -304,7 +304,8 @@ def _unfinished(trouble: ProviderError | None, run_id: str) -> ProviderError:
     message = "Runflow's run had not ended when the deadline passed"
     if trouble is None:
         return ProviderUnanswered(message, upstream_ref=run_id)
-    message = f"{message}; the last look at it: {trouble.message}"
+    status = "" if trouble.status is None else f" (HTTP {trouble.status})"
+    message = f"{message}; the last look at it: {trouble.outcome.value}{status}"
     if isinstance(trouble, OwnShortage):
         return OwnShortage(message, trouble.shortage, may_have_charged=True, upstream_ref=run_id)
     return ProviderUnanswered(message, upstream_ref=run_id)

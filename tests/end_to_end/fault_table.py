@@ -187,7 +187,7 @@ def _statuses() -> Iterator[Row]:
         yield Row(3, f"poll-{status}", (RUNS,), fault, **{**_DENIED, "ledger": "hold", "billed": 1})
     yield Row(4, "402", WIRED, _status(402), **_DENIED, said="402")
     credit = Bent("call", bends.answer(400, _CREDIT, "application/json"), processed=False)
-    yield Row(4, "credit-code-under-400", RUNFLOW, credit, **_DENIED, said="Top up")
+    yield Row(4, "credit-code-under-400", RUNFLOW, credit, **_DENIED)
     yield Row(5, "408", WIRED, _status(408), **_CLEAN, said="408")
     yield Row(5, "poll-408-once", (RUNS,), Bent("poll", bends.answer(408), processed=False, times=1), **_GOOD)
 

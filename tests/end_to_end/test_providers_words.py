@@ -95,12 +95,12 @@ def leaks(said: Any, *words: str) -> list[str]:
 
 #: By status: how our own words put it, and whether the provider's words are about the request.
 TOLD = {
-    500: ("it failed (HTTP 5xx)", True),
-    422: ("it refused the request (HTTP 4xx)", True),
-    401: ("it denies access, which its operator has to see to (HTTP 4xx)", False),
-    402: ("it denies access, which its operator has to see to (HTTP 4xx)", False),
-    404: ("it denies access, which its operator has to see to (HTTP 4xx)", False),
-    429: ("it has too much to do (HTTP 4xx)", False),
+    500: ("it failed (HTTP 500)", True),
+    422: ("it refused the request (HTTP 422)", True),
+    401: ("it denies access, which its operator has to see to (HTTP 401)", False),
+    402: ("it denies access, which its operator has to see to (HTTP 402)", False),
+    404: ("it denies access, which its operator has to see to (HTTP 404)", False),
+    429: ("it has too much to do (HTTP 429)", False),
 }
 
 

@@ -91,7 +91,7 @@ def test_five_failures_in_a_row_open_it(health: Health, error: type[ProviderErro
     fail(health, 4, error("one of four"))
     assert CLOSED is health.view().state
     fail(health, 1, error("the fifth", status=503))
-    assert (OPEN, own_words(error("another", status=500)), 30.0, 0) == stands(health)
+    assert (OPEN, own_words(error("another", status=503)), 30.0, 0) == stands(health)
     assert health.begin() is None
 
 
