@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.accounting import Attempt, LedgerUnavailable, Reservation, charge, most
+from gateway.accounting import Attempt, Charge, LedgerUnavailable, Reservation, charge, most
 from gateway.accounting.budget_words import refusal, warning
 from gateway.accounting.ledger import KeyRefused, OverBudget
 from gateway.cache.store import Kept
@@ -198,11 +198,29 @@ async def _call(asked: Asked, attempt: Attempt, paid: PaidCall, call: Call, serv
     try:
         segmentation, usage = await _segment(asked, attempt, call, services)
     except ProviderError as error:
+        if error.usage is not None and error.usage.reported is not None:
+            owed = await _settle(purchase, reservation, candidate, error.usage, services)
+            _doubt(purchase, NOTHING, error, services)
+            _note(purchase, paid, services, charged=owed.charge, error=error)
+            raise
         held = await _end_failed(purchase, reservation, candidate, error)
         purchase.purse.give_back(reservation.amount - held)
         _doubt(purchase, held, error, services)
         _note(purchase, paid, services, held=held, error=error)
         raise
+    owed = await _settle(purchase, reservation, candidate, usage, services)
+    _note(purchase, paid, services, charged=owed.charge)
+    deployment, model = candidate.offer.deployment, candidate.offer.model
+    origin = Origin(deployment.name, deployment.provider, model.name, model.family, deployment.region, owed.charge)
+    if asked.fitted is not None:
+        segmentation = await purchase.fitter.upright(segmentation, asked.fitted)
+    return Kept(select(segmentation, purchase.question), origin)
+
+
+async def _settle(
+    purchase: Purchase, reservation: Reservation, candidate: Candidate, usage: Usage, services: Services
+) -> Charge:
+    """Charge what the provider says, or publishes; whether an answer came of it or not."""
     owed = charge(candidate.terms, usage, reservation.amount)
     await reservation.settle(
         charge=owed.charge, cost=owed.cost, reported=usage.reported, upstream_ref=usage.upstream_ref
@@ -211,12 +229,7 @@ async def _call(asked: Asked, attempt: Attempt, paid: PaidCall, call: Call, serv
     if usage.reported is not None:
         services.metrics.drifted(candidate.name, owed.drift.microusd)
         services.drift.note(candidate.name, reported=owed.cost, listed=owed.cost - owed.drift)
-    _note(purchase, paid, services, charged=owed.charge)
-    deployment, model = candidate.offer.deployment, candidate.offer.model
-    origin = Origin(deployment.name, deployment.provider, model.name, model.family, deployment.region, owed.charge)
-    if asked.fitted is not None:
-        segmentation = await purchase.fitter.upright(segmentation, asked.fitted)
-    return Kept(select(segmentation, purchase.question), origin)
+    return owed
 
 
 async def _segment(asked: Asked, attempt: Attempt, call: Call, services: Services) -> tuple[Segmentation, Usage]:
@@ -233,7 +246,7 @@ async def _segment(asked: Asked, attempt: Attempt, call: Call, services: Service
         seconds = services.clock() - started
         call.failed(error)
         asked.place.failed(error, seconds)
-        services.router.noted(name, seconds, ok=error.outcome is Outcome.REFUSED)
+        services.router.noted(name, seconds, ok=error.outcome is Outcome.REFUSED or error.of_storage)
         raise
     except BaseException:
         call.abandoned()

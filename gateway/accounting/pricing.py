@@ -16,6 +16,9 @@ from fractions import Fraction
 from providers.contract import NOTHING, Money, PriceUnit, Usage
 
 _MICROSECONDS = 1_000_000
+
+#: Longest time that a call is believed to have taken.
+_LONGEST_SECONDS = 86_400.0
 AT_COST = Fraction(1)
 
 
@@ -120,12 +123,18 @@ def charge(terms: Terms | Price, usage: Usage, reserved: Money) -> Charge:
         reserved: what was set aside for it.
     """
     terms = _terms(terms)
-    units = _units(terms.price.unit, usage.seconds)
+    seconds = _believed(usage.seconds)
+    units = _units(terms.price.unit, seconds)
     listed = _times(terms.price.usd, units)
     given = usage.reported is not None and usage.reported >= NOTHING  # a negative figure is no bill
     cost = usage.reported if given and usage.reported is not None else listed
-    owed = _capped(terms, _charged(terms, cost, units=units), usage.seconds)
+    owed = _capped(terms, _charged(terms, cost, units=units), seconds)
     return Charge(charge=min(owed, reserved), cost=cost, drift=cost - listed)
+
+
+def _believed(seconds: float) -> float:
+    """Return a duration that a call can have had: a figure that makes no sense never costs an answer."""
+    return min(seconds, _LONGEST_SECONDS) if math.isfinite(seconds) and seconds >= 0 else 0.0
 
 
 def _terms(terms: Terms | Price) -> Terms:

@@ -49,8 +49,15 @@ class Call:
         self._health.end(self._ticket, None, seconds)
 
     def failed(self, error: ProviderError) -> None:
-        """Say how it failed. A refusal is an answer: the request was at fault, not the deployment."""
-        self._health.end(self._ticket, None if error.outcome is Outcome.REFUSED else error, None)
+        """
+        Say how it failed.
+
+        A refusal is an answer: the request was at fault, not the deployment. A store beside the provider is neither.
+        """
+        if error.of_storage:
+            self.abandoned()
+        else:
+            self._health.end(self._ticket, None if error.outcome is Outcome.REFUSED else error, None)
 
     def abandoned(self) -> None:
         """Take it back: it was cancelled, and says nothing about the deployment."""

@@ -11,13 +11,16 @@ How a provider's call can fail.
       + OwnShortage            this machine's own (`shortage.py`)    yes       no
 
 Failover and ledger ask the two attributes and never the type. An instance may say otherwise than its class: an
-unreadable answer to a call that the provider bills has `may_have_charged=True`.
+unreadable answer to a call that the provider bills has `may_have_charged=True`. Where the provider has said what the
+call costs all the same, `usage` holds its figure, and that settles it.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
 from typing import ClassVar
+
+from providers.contract.segmentation import Usage
 
 
 class Outcome(StrEnum):
@@ -55,6 +58,7 @@ class ProviderError(Exception):
         status: int | None = None,
         upstream_ref: str | None = None,
         retry_after_seconds: float | None = None,
+        of_storage: bool = False,
     ) -> None:
         """
         Say what happened.
@@ -68,6 +72,7 @@ class ProviderError(Exception):
             status: the HTTP status that the provider answered with, if it answered.
             upstream_ref: the provider's name for the call, if it had given one before it failed.
             retry_after_seconds: how long the provider asks to be left alone.
+            of_storage: whether a store beside the provider has answered so, which says nothing about the provider.
         """
         super().__init__(message)
         self.message = message
@@ -75,6 +80,9 @@ class ProviderError(Exception):
         self.upstream_ref = upstream_ref
         self.retry_after_seconds = retry_after_seconds
         self.invalid_picture = invalid_picture
+        self.of_storage = of_storage
+        self.usage: Usage | None = None
+        """What the call consumed, where the provider has named its price although no segmentation came of it."""
         if elsewhere is not None:
             self.elsewhere = elsewhere
         if may_have_charged is not None:

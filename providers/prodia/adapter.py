@@ -22,6 +22,7 @@ from providers.contract import (
     Means,
     Model,
     Picture,
+    ProviderError,
     ProviderFailed,
     Question,
     Reply,
@@ -36,7 +37,7 @@ from providers.masks import MaskReading, UnreadableMask
 from providers.prodia.catalogue import ENDPOINT, MODELS, MOST_MASKS, SAM2, SAM3
 from providers.prodia.multipart import MOST_PARTS
 from providers.prodia.translate import to_error, to_job, to_job_error, to_segmentation
-from providers.prodia.wire import Answer, job_body, read_answer
+from providers.prodia.wire import Answer, Job, UnreadableAnswer, job_body, read_answer
 from providers.warning_header import warnings_in
 
 #: Largest answer that is read, to any question; and to one: this, and for each pixel of the picture so many bytes. A
@@ -156,12 +157,16 @@ class Prodia:
         job = answer.job
         if job is not None and not job.finished:
             raise to_job_error(job, status=reply.status, hide=account.hide)
-        segmentation = await self._segmentation(answer, question, account, deadline)
+        usage = Usage() if job is None else _usage(job)
+        try:
+            segmentation = await self._segmentation(answer, question, account, deadline)
+        except ProviderError as error:
+            if usage.reported is not None:  # it is billed, whatever became of its masks
+                error.usage = usage
+            raise
         if warnings := warnings_in(reply.headers, hide=account.hide):
             segmentation = Segmentation(segmentation.instances, (*segmentation.warnings, *warnings))
-        if job is None:
-            return segmentation, Usage()
-        return segmentation, Usage(seconds=job.seconds, reported=job.price, upstream_ref=job.id)
+        return segmentation, usage
 
     async def look_up(
         self,
@@ -198,9 +203,14 @@ class Prodia:
         """Read a 2xx, off the event loop where it is large."""
         try:
             return await decoded(self._means, partial(read_answer, reply), pixels=len(reply.body), deadline=deadline)
-        except ValueError as error:
+        except UnreadableAnswer as error:
             message = f"Prodia answered {reply.status} and not what it documents: {str(error)[:200]}"
-            raise ProviderFailed(message, may_have_charged=True, status=reply.status) from error
+            job = error.job
+            ref = None if job is None else job.id
+            failure = ProviderFailed(message, may_have_charged=True, status=reply.status, upstream_ref=ref)
+            if job is not None and job.price is not None:
+                failure.usage = _usage(job)
+            raise failure from error
 
     async def _segmentation(
         self, answer: Answer, question: Question, account: _Account, deadline: Deadline
@@ -221,3 +231,8 @@ class Prodia:
 def _most_bytes(picture: Picture) -> int:
     """Return how many bytes the answer about a picture may have."""
     return min(_MOST_ANSWER_BYTES, _ANSWER_BYTES + _ANSWER_BYTES_A_PIXEL * picture.width * picture.height)
+
+
+def _usage(job: Job) -> Usage:
+    """Return what a job consumed, by its own word."""
+    return Usage(seconds=job.seconds, reported=job.price, upstream_ref=job.id)

@@ -32,6 +32,9 @@ _MOST_PADDING_BYTES = 128
 class MalformedMultipart(ValueError):
     """The body is not what its boundary promises. The message says where it ends."""
 
+    parts: tuple[Part, ...] = ()
+    """Those that came whole before the fault."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -89,11 +92,21 @@ def read_parts(body: bytes, *, boundary: str) -> list[Part]:
     # The first delimiter may open the body without a line break before it.
     start = len(delimiter) - 2 if body.startswith(delimiter[2:]) else _after(body, delimiter, 0)
     parts: list[Part] = []
+    try:
+        _read_into(parts, body, delimiter, start)
+    except MalformedMultipart as error:
+        error.parts = tuple(parts)
+        raise
+    return parts
+
+
+def _read_into(parts: list[Part], body: bytes, delimiter: bytes, start: int) -> None:
+    """Read part by part; those before a fault stay read."""
     while True:
         line_end = body.find(b"\r\n", start)
         tail = body[start : start + 2]
         if tail == b"--":
-            return parts
+            return
         if line_end < 0:
             raise MalformedMultipart(f"the body ends after {len(parts)} parts without a closing delimiter")
         if len(parts) == MOST_PARTS:

@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import MappingProxyType
 
-from providers.contract import Instance, ProviderError, ProviderFailed, Question, Reply, Segmentation, TextPrompt
+from providers.contract import (
+    NOTHING,
+    Instance,
+    Money,
+    ProviderError,
+    ProviderFailed,
+    Question,
+    Reply,
+    Segmentation,
+    TextPrompt,
+    Usage,
+)
 from providers.masks import MaskReading
 from providers.prodia.catalogue import DEFAULT_CONFIDENCE_THRESHOLD
 from providers.prodia.wire import Job, SegmentJob, Wanted, read_failure
 from providers.retry_after import retry_after_of
-from providers.statuses import error_for_status
+from providers.statuses import Meaning, Statuses, error_for_status
 from providers.upstream_text import quoted
+
+#: A job has a price once it has completed (reference/price), so an error answer has none, unless it names one. What
+#: proxies say instead is not in these documents.
+#: Source: https://docs.prodia.com/reference/inference, /reference/price, the official JavaScript client 1.6.0, read
+#: 2026-11-20.
+STATUSES: Statuses = MappingProxyType(
+    {
+        400: Meaning.REFUSED,
+        401: Meaning.DENIED,
+        402: Meaning.DENIED,
+        403: Meaning.DENIED,
+        404: Meaning.MISPLACED,
+        429: Meaning.OVERLOADED,
+    }
+)
 
 #: Longest Retry-After that is passed on, in seconds. Prodia's own client waits one second where nothing is said, so
 #: that a longer wait than this is a mistake of somebody's arithmetic.
@@ -56,13 +83,15 @@ def to_error(reply: Reply, *, now: float, hide: Iterable[str] = ()) -> ProviderE
     """
     failure = read_failure(reply)
     asked = retry_after_of(reply.headers, now=now)
-    return error_for_status(
+    error = error_for_status(
         "Prodia",
         reply.status,
         quoted(failure.message, hide=hide),
+        statuses=STATUSES,
         retry_after_seconds=None if asked is None else min(asked, LONGEST_WAIT_SECONDS),
         upstream_ref=failure.job_id,
     )
+    return _priced(error, failure.price)
 
 
 def to_job_error(job: Job, *, status: int, hide: Iterable[str] = ()) -> ProviderError:
@@ -73,6 +102,14 @@ def to_job_error(job: Job, *, status: int, hide: Iterable[str] = ()) -> Provider
     """
     if job.failed:
         text = quoted(job.error or "no reason given", hide=hide)
-        return ProviderFailed(f"Prodia's job failed: {text}", status=status, upstream_ref=job.id)
+        return _priced(ProviderFailed(f"Prodia's job failed: {text}", status=status, upstream_ref=job.id), job.price)
     message = "Prodia answered with a job that has not finished"
-    return ProviderFailed(message, status=status, upstream_ref=job.id, may_have_charged=True)
+    error = ProviderFailed(message, status=status, upstream_ref=job.id, may_have_charged=True)
+    return _priced(error, job.price)
+
+
+def _priced(error: ProviderError, price: Money | None) -> ProviderError:
+    """Keep a price that came with an error: then that is what the call costs, and nothing is in doubt."""
+    if price is not None and (price > NOTHING or error.may_have_charged):
+        error.usage = Usage(reported=price, upstream_ref=error.upstream_ref)
+    return error

@@ -7,6 +7,7 @@ JavaScript client 1.6.0 (errors), read 2026-11-20.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import orjson
 
 from providers.contract import Money, Reply
-from providers.prodia.multipart import Part, read_parts, split_value, written
+from providers.prodia.multipart import MalformedMultipart, Part, read_parts, split_value, written
 from providers.reported import reported_money
 from providers.upstream_json import read_json
 
@@ -87,12 +88,23 @@ class Answer:
     """Encoded masks, in the provider's order."""
 
 
+class UnreadableAnswer(ValueError):
+    """A 2xx answer that is not what is documented."""
+
+    def __init__(self, message: str, job: Job | None = None) -> None:
+        """Say what is wrong with it; *job* is what could be read of it all the same."""
+        super().__init__(message)
+        self.job = job
+
+
 @dataclass(frozen=True, slots=True)
 class FailureText:
     """What an answer without masks says."""
 
     message: str
     job_id: str | None
+    price: Money | None = None
+    """What the call costs all the same, where it says so."""
 
 
 def job_body(job: SegmentJob, *, picture: bytes, media_type: str, boundary: bytes) -> bytes:
@@ -116,20 +128,32 @@ def read_answer(reply: Reply) -> Answer:
     Read a 2xx answer.
 
     Raises:
-        ValueError: it is neither multipart with a job or masks, nor one picture, nor the JSON of a job.
+        UnreadableAnswer: it is neither multipart with a job or masks, nor one picture, nor the JSON of a job.
     """
+    try:
+        return _read_answer(reply)
+    except MalformedMultipart as error:
+        described = _described(error.parts)
+        raise UnreadableAnswer(str(error), None if described is None else _job_or_none(described)) from None
+    except UnreadableAnswer:
+        raise
+    except ValueError as error:
+        raise UnreadableAnswer(str(error)) from None
+
+
+def _read_answer(reply: Reply) -> Answer:
     media_type, parameters = split_value(reply.headers.get("content-type", ""))
     if media_type.startswith("image/"):
         return Answer(None, (reply.body,))
     if media_type == "application/json":
         job = _job(reply.body)
         if not job.failed:
-            raise ValueError("a job without its masks, in JSON where multipart was asked for")
+            raise UnreadableAnswer("a job without its masks, in JSON where multipart was asked for", job)
         return Answer(job, ())
     if not media_type.startswith("multipart/"):
         raise ValueError(f"Content-Type {media_type[:100]!r} where multipart/form-data was asked for")
     parts = read_parts(reply.body, boundary=_boundary(parameters))
-    described = next((part.content for part in parts if part.name == "job"), None)
+    described = _described(parts)
     outputs = _outputs(parts)
     if described is None and not outputs:
         raise ValueError("multipart with neither a job nor an output")
@@ -143,11 +167,24 @@ def read_failure(reply: Reply) -> FailureText:
     try:
         if media_type.startswith("multipart/"):
             parts = read_parts(body, boundary=_boundary(parameters))
-            body = next((part.content for part in parts if part.name == "job"), b"{}")
+            body = _described(parts) or b"{}"
         record = read_json(body)
     except ValueError:
         return FailureText(body[:2000].decode("utf-8", "replace"), None)
-    return FailureText(_said(record) or "", _id(record))
+    return FailureText(_said(record) or "", _id(record), _price(record))
+
+
+def _described(parts: Sequence[Part]) -> bytes | None:
+    """Return the JSON of the job; None where there is none."""
+    return next((part.content for part in parts if part.name == "job"), None)
+
+
+def _job_or_none(text: bytes) -> Job | None:
+    """Read the job JSON of an answer that is broken elsewhere."""
+    try:
+        return _job(text)
+    except ValueError:
+        return None
 
 
 def _boundary(parameters: dict[str, str]) -> str:
@@ -188,15 +225,21 @@ def _job(text: bytes) -> Job:
     current = _text(state, "current") or (state if isinstance(state, str) else None)
     error = _words(record.get("error"))
     failed = error is not None or current in _FAILED
-    metrics, price = record.get("metrics"), record.get("price")
+    metrics = record.get("metrics")
     return Job(
         id=_id(record),
         finished=not failed and (current is None or current in _FINISHED),
         failed=failed,
         error=_said(record) if failed else None,
         seconds=_seconds(metrics.get("elapsed")) if isinstance(metrics, dict) else 0.0,
-        price=reported_money(price.get("dollars")) if isinstance(price, dict) else None,
+        price=_price(record),
     )
+
+
+def _price(record: Any) -> Money | None:
+    """Return what the job costs; None where it does not say."""
+    price = record.get("price") if isinstance(record, dict) else None
+    return reported_money(price.get("dollars")) if isinstance(price, dict) else None
 
 
 def _said(record: Any) -> str | None:

@@ -34,9 +34,9 @@ from providers.runflow.account import Account
 from providers.runflow.api import RunflowApi
 from providers.runflow.callbacks import is_genuine, read_run_id
 from providers.runflow.catalogue import CURRENT_GENERATION, ENDPOINT, FLAT_PATHS, MODELS, OPTIONS, SAM3, SMART
-from providers.runflow.collect import MaskNotBrought, Reading, collect, most_answer_bytes
+from providers.runflow.collect import MaskNotBrought, collect, most_answer_bytes
 from providers.runflow.output import final
-from providers.runflow.translate import picture_url, polarity_of, to_failure, to_found, to_run_input
+from providers.runflow.translate import DEBITED, picture_url, polarity_of, to_failure, to_found, to_run_input
 from providers.runflow.waits import Wait, Waits
 from providers.runflow.wire import Run, RunStatus
 
@@ -129,6 +129,8 @@ class Runflow:
             raise  # without a reference: what is found by that id is another's bill
         except ProviderError as error:
             error.upstream_ref = error.upstream_ref or run.id
+            if run.cost is not None and run.status in DEBITED:  # it is billed, whatever became of its masks
+                error.usage = _usage(run)
             raise
 
     async def look_up(
@@ -288,11 +290,9 @@ class Runflow:
         if output is None or (output.nameless and not output.files):
             raise ProviderFailed("Runflow's run succeeded and names no masks", may_have_charged=True)
         deployment = api.account.deployment
-        one_mask = deployment.model == SMART
-        reading = Reading(polarity_of(question, deployment), one_mask=one_mask)
-        segmentation = await collect(
-            final(output) if one_mask else output, question, reading, means=self._means, deadline=api.deadline
-        )
+        files = final(output) if deployment.model == SMART else output
+        polarity = polarity_of(question, deployment)
+        segmentation = await collect(files, question, polarity, means=self._means, deadline=api.deadline)
         said = [*segmentation.warnings, *run.warnings]
         if run.status is RunStatus.PARTLY_SUCCEEDED:
             said.append("The provider calls its run partly succeeded; there may be more to find.")
@@ -340,9 +340,10 @@ def _pauses(poll_seconds: float) -> Iterator[float]:
 
 
 def _passes_by_itself(error: ProviderError) -> bool:
-    """Whether a look that failed says nothing about the run: the network, an overload, their own trouble or ours."""
+    """Whether a look that failed says nothing about the run: the network, an overload, trouble of theirs or ours."""
     outside = {Outcome.UNREACHABLE, Outcome.UNANSWERED, Outcome.OVERLOADED, Outcome.OWN_SHORTAGE}
-    return error.outcome in outside or (error.status or 0) >= 500
+    status = error.status or 0
+    return error.outcome in outside or status >= 500 or (status >= 400 and error.may_have_charged)
 
 
 def _is_final(error: ProviderError) -> bool:

@@ -39,6 +39,9 @@ _MOST_ANSWER_BYTES = 64 * 1024 * 1024
 #: without letting any other thread run meanwhile.
 _MOST_AT_ONCE_BYTES = 128 * 1024
 
+#: Largest answer of a store that is read; an error is a page of XML.
+_MOST_STORED_BYTES = 1024 * 1024
+
 _FILE_NAMES = {"image/png": "image.png", "image/jpeg": "image.jpg", "image/webp": "image.webp"}
 
 
@@ -75,7 +78,7 @@ class RunflowApi:
                 "options.asset_hosts, or set options.picture_as to 'url' and send pictures by URL"
             )
         # The address is signed: a credential beside the signature would go to a stranger.
-        await self._send("PUT", begun.url, content=picture.data, headers={"content-type": picture.media_type})
+        await self._put(begun.url, picture)
         confirmation = f"{assets}/{_path_of(begun.asset_id)}/confirmations"
         return await self._read(read_asset_url, await self._send("POST", confirmation, content=confirm_body()))
 
@@ -138,6 +141,19 @@ class RunflowApi:
         if not 200 <= reply.status < 300:
             raise to_error(reply, now=self.wall_clock(), hide=self.account.hide)
         return reply
+
+    async def _put(self, url: str, picture: Picture) -> None:
+        """Store a picture. The store is not Runflow: what it answers says nothing of our account there."""
+        headers = {"content-type": picture.media_type}
+        reply = await self.means.upstream.send(
+            "PUT", url, headers=headers, content=picture.data, deadline=self.deadline, max_bytes=_MOST_STORED_BYTES
+        )
+        if not 200 <= reply.status < 300:
+            raise ProviderFailed(
+                f"the store that Runflow named for the picture answered {reply.status} to the upload",
+                status=reply.status,
+                of_storage=True,
+            )
 
     async def _read(self, read: Callable[[bytes], T], reply: Reply) -> T:
         """Read the body of a 2xx."""

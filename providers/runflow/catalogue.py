@@ -59,8 +59,7 @@ MODELS = MappingProxyType(
             name=SMART,
             family="smart-segmentation",
             capabilities=Capabilities(
-                prompt_kinds=frozenset({PromptKind.TEXT}),
-                max_masks=1,
+                prompt_kinds=frozenset({PromptKind.TEXT}),  # "returns one or more mask/segmentation outputs"
                 limits=Limits(max_bytes=50 * 1024 * 1024),
             ),
             list_price=ListPrice(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from providers.contract import (
@@ -47,17 +46,8 @@ class MaskNotBrought(ProviderFailed):
     may_have_charged = True
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How the masks of a run are to be read."""
-
-    polarity: Polarity = Polarity.WHITE
-    one_mask: bool = False
-    """Whether a run gives one mask, whatever else its outputs name."""
-
-
 async def collect(
-    output: RunOutput, question: Question, reading: Reading, *, means: Means, deadline: Deadline
+    output: RunOutput, question: Question, polarity: Polarity, *, means: Means, deadline: Deadline
 ) -> Segmentation:
     """
     Bring and read every mask that *question* wants, each once.
@@ -76,7 +66,7 @@ async def collect(
     async def reading_of(named: NamedMask) -> MaskReading | ColouredPicture:
         async with places:
             data = await _bring(named.url, most_bytes, means=means, deadline=deadline)
-            return await _read(reader, MaskFile(data, reading.polarity, _pixels(named.box, question.picture)))
+            return await _read(reader, MaskFile(data, polarity, _pixels(named.box, question.picture)))
 
     results = await side_by_side(reading_of(file) for file in wanted)
     label = question.prompt.text if isinstance(question.prompt, TextPrompt) else None
@@ -90,9 +80,6 @@ async def collect(
     instances, warnings = distinct(
         [Instance(result.mask, file.score, label) for file, result in read if result.mask.area > 0]
     )
-    if reading.one_mask and len(instances) > 1:
-        warnings = (*warnings, f"The provider gave {len(instances)} masks where it documents one; the first was taken.")
-        instances = instances[:1]
     said = [*(warning for _, result in read for warning in result.warnings), *warnings]
     if len(read) < len(wanted):
         said.append(f"{len(wanted) - len(read)} of the provider's files were previews in colours and are left out.")

@@ -138,9 +138,8 @@ def _files(entries: list[Any], details: _Details) -> RunOutput:
         if url is None:
             nameless += 1
             continue
-        # One file signed twice differs in its query alone.
-        name = url if is_data_uri(url) else url.split("?", 1)[0]
-        files.setdefault(name, NamedMask(url, details.scores.get(place), details.boxes.get(place)))
+        # By the whole address: in many stores the query says which file it is. What is signed twice has equal pixels.
+        files.setdefault(url, NamedMask(url, details.scores.get(place), details.boxes.get(place)))
     return RunOutput(tuple(files.values()), nameless, max(0, len(entries) - _MOST_ENTRIES))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from providers.contract import (
@@ -19,19 +20,36 @@ from providers.contract import (
     Question,
     Reply,
     TextPrompt,
+    Usage,
 )
 from providers.masks import Polarity
 from providers.retry_after import retry_after_of
 from providers.runflow.catalogue import MOST_MASKS, SAM3, SMART
 from providers.runflow.wire import BoxPrompt, PointPrompt, Run, RunInput, RunStatus, SubjectInput, read_error
-from providers.statuses import error_for_status
+from providers.statuses import Meaning, Statuses, error_for_status
 from providers.upstream_text import quoted
 
 _EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
 
 _SURROUNDINGS = ("background", "backdrop", "surrounding")
 
-_DEBITED = frozenset({RunStatus.SUCCEEDED, RunStatus.PARTLY_SUCCEEDED})
+DEBITED = frozenset({RunStatus.SUCCEEDED, RunStatus.PARTLY_SUCCEEDED})
+
+#: Only successful runs are debited (concepts/pricing), and an error answer to a call makes no run, with one exception:
+#: a conflict says that there is one under our Idempotency-Key. What proxies say instead is not in these documents.
+#: Source: https://docs.runflow.io/concepts/errors, /concepts/pricing, /api-reference/batches, read 2026-11-20.
+STATUSES: Statuses = MappingProxyType(
+    {
+        400: Meaning.REFUSED,
+        401: Meaning.DENIED,
+        402: Meaning.DENIED,
+        403: Meaning.DENIED,
+        404: Meaning.MISPLACED,
+        409: Meaning.IN_DOUBT,
+        422: Meaning.REFUSED,
+        429: Meaning.OVERLOADED,
+    }
+)
 
 #: One id for all points and the box of an object prompt: together they mean one object.
 _THE_OBJECT = 1
@@ -100,7 +118,7 @@ def to_found(runs: Sequence[Run]) -> Found:
     upstream_ref = runs[0].id
     if any(run.status is RunStatus.PENDING for run in runs):
         return Found(Fate.UNKNOWN, upstream_ref=upstream_ref)
-    billed = [run for run in runs if run.status in _DEBITED or (run.cost is not None and run.cost > NOTHING)]
+    billed = [run for run in runs if run.status in DEBITED or (run.cost is not None and run.cost > NOTHING)]
     if not billed:
         return Found(Fate.NOT_CHARGED, upstream_ref=upstream_ref)
     costs = [run.cost for run in billed if run.cost is not None]
@@ -126,7 +144,7 @@ def to_error(reply: Reply, *, now: float, hide: Iterable[str] = ()) -> ProviderE
     if code == "MODEL_UNAVAILABLE":
         message = f"Runflow answered {reply.status}: {text}"
         return ProviderOverloaded(message, status=reply.status, retry_after_seconds=retry_after_seconds)
-    return error_for_status("Runflow", reply.status, text, retry_after_seconds=retry_after_seconds)
+    return error_for_status("Runflow", reply.status, text, statuses=STATUSES, retry_after_seconds=retry_after_seconds)
 
 
 def to_failure(run: Run, *, hide: Iterable[str] = ()) -> ProviderError:
@@ -136,11 +154,18 @@ def to_failure(run: Run, *, hide: Iterable[str] = ()) -> ProviderError:
     Source: https://docs.runflow.io/concepts/pricing ("only successful runs are debited"), read 2026-11-20.
     """
     charged = run.cost is not None and run.cost > NOTHING  # against the documents, and all the same on the record
+    error = _failure(run, hide, may_have_charged=charged)
+    if charged:
+        error.usage = Usage(seconds=run.seconds, reported=run.cost, upstream_ref=run.id)
+    return error
+
+
+def _failure(run: Run, hide: Iterable[str], *, may_have_charged: bool) -> ProviderError:
     if run.status is RunStatus.CANCELLED:
-        return ProviderFailed("Runflow's run was cancelled", upstream_ref=run.id, may_have_charged=charged)
+        return ProviderFailed("Runflow's run was cancelled", upstream_ref=run.id, may_have_charged=may_have_charged)
     failure = run.failure
     parts = (failure.code, failure.stage, failure.message) if failure is not None else ()
     text = quoted(": ".join(part for part in parts if part), hide=hide) or "no reason given"
     code = (failure.code or "").upper() if failure is not None else ""
     kind = ProviderRefused if "VALIDATION" in code or "INVALID_INPUT" in code else ProviderFailed
-    return kind(f"Runflow's run failed: {text}", upstream_ref=run.id, may_have_charged=charged)
+    return kind(f"Runflow's run failed: {text}", upstream_ref=run.id, may_have_charged=may_have_charged)

@@ -24,6 +24,9 @@ from providers.upstream_json import read_json
 #: Longest error answer that is looked into.
 _MOST_ERROR_BYTES = 64 * 1024
 
+#: Longest duration that is believed, in seconds.
+_LONGEST_SECONDS = 86_400
+
 
 @dataclass(frozen=True, slots=True)
 class PointPrompt:
@@ -343,10 +346,10 @@ def _failure(record: dict[str, Any]) -> Failure:
 
 
 def _seconds(duration_ms: object) -> float:
-    """Return a duration in seconds; 0 where there is none."""
+    """Return a duration in seconds; 0 where there is none that can be believed."""
     if isinstance(duration_ms, bool) or not isinstance(duration_ms, int | Decimal):
         return 0.0
-    return max(0.0, float(duration_ms) / 1000)
+    return float(duration_ms) / 1000 if 0 <= duration_ms <= 1000 * _LONGEST_SECONDS else 0.0
 
 
 def _text(record: Any, key: str) -> str | None:

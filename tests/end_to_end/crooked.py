@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from http import HTTPStatus
+from http.client import responses
 from typing import Any
 
 import aiohttp
@@ -38,7 +38,7 @@ class Genuine:
 
     def head(self, *, version: str = "HTTP/1.1", length: int | None = None, extra: Iterable[str] = ()) -> bytes:
         """Return the head of a message; without a length the body ends with the connection."""
-        lines = [f"{version} {self.status} {HTTPStatus(self.status).phrase}", "Connection: close"]
+        lines = [f"{version} {self.status} {responses.get(self.status, 'Unknown')}", "Connection: close"]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         lines += [] if length is None else [f"Content-Length: {length}"]
         return "\r\n".join([*lines, *extra, "", ""]).encode("latin-1")

@@ -98,7 +98,7 @@ class Row:
     """None where the question alone brings it about."""
     outcome: str
     ledger: str
-    """`settle`, `release` or `hold`."""
+    """`settle`, `release`, `hold`; or `priced`: settled where the shape names a price, else on hold."""
     billed: int
     """The struck deployment's calls in the books."""
     then: Then = Then.NEXT
@@ -128,6 +128,7 @@ class Row:
 _CLEAN: dict[str, Any] = {"outcome": "failed", "ledger": "release", "billed": 0}
 _UNCLEAR: dict[str, Any] = {"outcome": "failed", "ledger": "hold", "billed": 0}
 _SPOILT: dict[str, Any] = {"outcome": "failed", "ledger": "hold", "billed": 1}
+_PAID: dict[str, Any] = {"outcome": "failed", "ledger": "priced", "billed": 1}
 _LOST: dict[str, Any] = {"outcome": "unanswered", "ledger": "hold", "billed": 1}
 _UNHEARD: dict[str, Any] = {"outcome": "unanswered", "ledger": "hold", "billed": 0}
 _UNREACHED: dict[str, Any] = {"outcome": "unreachable", "ledger": "release", "billed": 0}
@@ -163,7 +164,7 @@ def _statuses() -> Iterator[Row]:
         fault = Bent("poll", bends.answer(status), processed=False, times=2)
         yield Row(1, f"poll-{status}-twice", (RUNS,), fault, **_GOOD)
     yield Row(1, "poll-500-always", (RUNS,), Bent("poll", bends.answer(500), processed=False), **_LOST, **_SLOW)
-    yield Row(1, "download-500", RUNFLOW, Bent("files", bends.answer(500), processed=False), **_SPOILT)
+    yield Row(1, "download-500", RUNFLOW, Bent("files", bends.answer(500), processed=False), **_PAID)
     yield Row(2, "429-bare", WIRED, _instead(429), **_BUSY, rests=(0.0, 1.0), said="429")
     yield _throttled("seconds", "7", (4.0, 7.0))
     yield _throttled("fraction", "7.5", (4.0, 7.5))
@@ -188,6 +189,11 @@ def _statuses() -> Iterator[Row]:
     yield Row(4, "402", WIRED, _status(402), **_DENIED, said="402")
     credit = Bent("call", bends.answer(400, _CREDIT, "application/json"), processed=False)
     yield Row(4, "credit-code-under-400", RUNFLOW, credit, **_DENIED)
+    for status in (499, 520, 524, 599):
+        yield Row(1, f"{status}", (RUNS,) if status == 599 else PAIR, _instead(status), **_UNCLEAR, said=f"{status}")
+        fault = Bent("poll", bends.answer(status), processed=False, times=2)
+        yield Row(1, f"poll-{status}-twice", (RUNS,), fault, **_GOOD)
+    yield Row(1, "521", PAIR, _instead(521), **_CLEAN, said="521")
     yield Row(5, "408", WIRED, _status(408), **_CLEAN, said="408")
     yield Row(5, "poll-408-once", (RUNS,), Bent("poll", bends.answer(408), processed=False, times=1), **_GOOD)
 
@@ -204,11 +210,11 @@ def _connections() -> Iterator[Row]:
     fault = Bent("poll", bends.nothing, processed=False, then=End.SILENCE)
     yield Row(9, "poll-silence", (RUNS,), fault, **_LOST, **_SLOW)
     fault = Bent("files", bends.head_alone, then=End.SILENCE)
-    yield Row(9, "download-silence", RUNFLOW, fault, **_SPOILT, **_SLOW)
+    yield Row(9, "download-silence", RUNFLOW, fault, **_PAID, **_SLOW)
     fault = Bent("call", bends.whole, bytes_per_second=40)
     yield Row(10, "slow-drip", WIRED, fault, **_LOST, **_SLOW, said="the deadline passed")
     fault = Bent("files", bends.whole, bytes_per_second=40)
-    yield Row(10, "download-drip", RUNFLOW, fault, **_SPOILT, **_SLOW)
+    yield Row(10, "download-drip", RUNFLOW, fault, **_PAID, **_SLOW)
     yield Row(
         10, "engine-outlasts-deadline", (LOCAL,), None, "unanswered", "release", 0, Then.LATE,
         deadline_seconds=0.5, asked="large picture",
@@ -225,10 +231,10 @@ def _framing() -> Iterator[Row]:
     fault = Bent("poll", bends.half, then=End.RESET, times=1)
     yield Row(11, "poll-reset-once", (RUNS,), fault, **_GOOD)
     yield Row(11, "download-cut-once", RUNFLOW, Bent("files", bends.half, times=1), **_GOOD)
-    yield Row(11, "download-cut-always", RUNFLOW, Bent("files", bends.half), **_SPOILT)
+    yield Row(11, "download-cut-always", RUNFLOW, Bent("files", bends.half), **_PAID)
     yield Row(12, "length-too-long", WIRED, Bent("call", bends.measured(100)), **_LOST)
     yield Row(12, "length-too-short", WIRED, Bent("call", bends.measured(-20)), **_LOST)
-    yield Row(12, "download-too-long", RUNFLOW, Bent("files", bends.measured(100)), **_SPOILT)
+    yield Row(12, "download-too-long", RUNFLOW, Bent("files", bends.measured(100)), **_PAID)
     fault = Bent("call", bends.chunked(b""), then=End.SILENCE)
     yield Row(13, "chunks-never-end", WIRED, fault, **_LOST, **_SLOW)
     yield Row(13, "chunks-cut", PAIR, Bent("call", bends.chunked(b"")), **_LOST)
@@ -237,16 +243,16 @@ def _framing() -> Iterator[Row]:
 
 
 def _bodies() -> Iterator[Row]:
-    yield Row(14, "gzip", WIRED, Bent("call", bends.packed()), **_SPOILT, said="compressed")
-    yield Row(14, "gzip-in-gzip", PAIR, Bent("call", bends.packed(times=2)), **_SPOILT, said="compressed")
-    yield Row(14, "gzip-bomb", WIRED, Bent("call", bends.bomb), **_SPOILT, said="compressed")
-    yield Row(14, "download-gzip-bomb", RUNFLOW, Bent("files", bends.bomb), **_SPOILT, said="compressed")
+    yield Row(14, "gzip", WIRED, Bent("call", bends.packed()), **_GOOD)
+    yield Row(14, "gzip-in-gzip", PAIR, Bent("call", bends.packed(times=2)), **_GOOD)
+    yield Row(14, "gzip-bomb", WIRED, Bent("call", bends.bomb), **_SPOILT, said="inflates to more")
+    yield Row(14, "download-gzip-bomb", RUNFLOW, Bent("files", bends.bomb), **_PAID, said="inflates to more")
     yield Row(15, "page-for-an-answer", WIRED, Bent("call", bends.saying(_PAGE, "text/html")), **_SPOILT)
     yield Row(15, "called-html", RUNFLOW, Bent("call", bends.labelled("text/html")), **_GOOD)
     yield Row(15, "called-html", (PRODIA,), Bent("call", bends.labelled("text/html")), **_SPOILT, said="text/html")
     job = bends.saying(b'{"id": "j", "state": {"current": "completed"}}', "application/json")
     yield Row(15, "json-for-multipart", (PRODIA,), Bent("call", job), **_SPOILT, said="without its masks")
-    yield Row(15, "download-page", RUNFLOW, Bent("files", bends.saying(_PAGE, "text/html")), **_SPOILT)
+    yield Row(15, "download-page", RUNFLOW, Bent("files", bends.saying(_PAGE, "text/html")), **_PAID)
     yield Row(16, "malformed", WIRED, Knob({"kind": "bad_json"}), **_SPOILT, said="not what it documents")
     cut = bends.rewritten(lambda written: written[: len(written) // 2])
     yield Row(16, "truncated", PAIR, Bent("call", cut), **_SPOILT, said="not what it documents")
@@ -256,7 +262,7 @@ def _bodies() -> Iterator[Row]:
     double = bends.rewritten(lambda written: b'{"id":"00000000-0000-7000-8000-000000000000",' + written[1:])
     yield Row(16, "duplicate-keys", PAIR, Bent("call", double), **_GOOD)
     number = bends.rewritten(lambda written: written[:-1] + b',"more":NaN}')
-    yield Row(16, "nan", WIRED, Bent("call", number), **_SPOILT, said="NaN")
+    yield Row(16, "nan", WIRED, Bent("call", number), **_GOOD)
     yield Row(16, "not-utf-8", PAIR, Bent("call", bends.rewritten(lambda _: b'{"id":"\xff"}')), **_SPOILT)
     yield Row(16, "a-list", PAIR, Bent("call", bends.rewritten(lambda _: b"[]")), **_SPOILT)
     fault = Bent("poll", cut, times=2)
@@ -276,9 +282,9 @@ def _multipart() -> Iterator[Row]:
     yield row("no-job", bends.parts(lambda all_parts: all_parts[1:]), **_GOOD, unnamed=True)
     yield row("thousand-parts", bends.parts(lambda all_parts: all_parts + [log] * 998), **_GOOD)
     more = bends.parts(lambda all_parts: all_parts + [log] * 9998)
-    yield row("ten-thousand-parts", more, **_SPOILT, said="parts")
+    yield row("ten-thousand-parts", more, **_PAID, said="parts")
     heads = bends.named(rb"$", b"\r\nX-More: " + b"\r\nX-More: ".join([b"x"] * 10_000))
-    yield row("ten-thousand-headers", heads, **_SPOILT)
+    yield row("ten-thousand-headers", heads, **_PAID)
     padded = bends.parts(list, preamble=b"x" * 5 * MEGABYTE + b"\r\n", epilogue=b"x" * 5 * MEGABYTE)
     yield row("huge-preamble-and-epilogue", padded, **_GOOD)
     yield row("reversed", bends.parts(lambda all_parts: all_parts[::-1]), **_GOOD)
@@ -287,7 +293,7 @@ def _multipart() -> Iterator[Row]:
 
 
 def _masks() -> Iterator[Row]:
-    yield Row(18, "bad-png", WIRED, Knob({"kind": "bad_png"}), **_SPOILT, said="cannot be read")
+    yield Row(18, "bad-png", WIRED, Knob({"kind": "bad_png"}), **_PAID, said="cannot be read")
     forms = {
         "truncated": bends.truncated,
         "bad-crc": bends.bad_crc,
@@ -297,7 +303,7 @@ def _masks() -> Iterator[Row]:
     }
     for name, form in forms.items():
         yield Row(
-            18, name, WIRED if name == "truncated" else PAIR, Bent("files", bends.masks(form)), **_SPOILT, said="mask"
+            18, name, WIRED if name == "truncated" else PAIR, Bent("files", bends.masks(form)), **_PAID, said="mask"
         )
     for name in ("2bit", "4bit"):
         yield Row(18, name, PAIR, Knob({"kind": "mask_form", "form": name}), **_GOOD)
@@ -340,7 +346,7 @@ def _names_of_masks() -> Iterator[Row]:
     yield row(20, "scores-out-of-range", bends.putting(scores=[17], metadata=None), **_GOOD)
     yield row(20, "scores-are-words", bends.putting(scores=["NaN"], metadata=None), **_GOOD)
     number = bends.rewritten(lambda written: re.sub(rb'"scores": ?\[', b'"scores":[NaN,', written))
-    yield Row(20, "scores-nan", RUNFLOW, Bent("masks", number), **_SPOILT, said="NaN")
+    yield Row(20, "scores-nan", RUNFLOW, Bent("masks", number), **_GOOD)
     for name, url in {
         "metadata-service": "http://169.254.169.254/latest/meta-data/",
         "another-port-of-ours": "http://127.0.0.1:1/mask.png",
@@ -348,11 +354,11 @@ def _names_of_masks() -> Iterator[Row]:
         "no-url": "mask one",
     }.items():
         shapes = RUNFLOW if name == "metadata-service" else (RUNS,)
-        yield Row(21, name, shapes, Bent("masks", bends.model_data(bends.all_urls(url))), **_SPOILT)
+        yield Row(21, name, shapes, Bent("masks", bends.model_data(bends.all_urls(url))), **_PAID)
     away = bends.answer(302, Location="http://169.254.169.254/latest/meta-data/")
-    yield Row(21, "redirect-to-metadata-service", RUNFLOW, Bent("files", away, processed=False), **_SPOILT)
-    yield Row(21, "404", RUNFLOW, Bent("files", bends.answer(404), processed=False), **_SPOILT, said="404")
-    yield Row(21, "expired", (RUNS,), Bent("files", bends.answer(403), processed=False), **_SPOILT, said="403")
+    yield Row(21, "redirect-to-metadata-service", RUNFLOW, Bent("files", away, processed=False), **_PAID)
+    yield Row(21, "404", RUNFLOW, Bent("files", bends.answer(404), processed=False), **_PAID, said="404")
+    yield Row(21, "expired", (RUNS,), Bent("files", bends.answer(403), processed=False), **_PAID, said="403")
     expired = Bent("files", bends.answer(403), processed=False, times=1)
     yield Row(21, "expired-and-signed-anew", (RUNS,), expired, **_GOOD)
 
@@ -381,12 +387,12 @@ def _runs() -> Iterator[Row]:
     yield knob(24, "failed-by-the-picture", "run_failed", {}, **refused, said="4096x4096")
     yield knob(24, "cancelled", "cancelled", {"spelling": "cancelled"}, **_CLEAN, said="cancelled")
     job = bends.record(bends.putting(state={"current": "processing"}))
-    yield Row(24, "job-unfinished", (PRODIA,), Bent("job", job), **_SPOILT, said="not finished")
+    yield Row(24, "job-unfinished", (PRODIA,), Bent("job", job), **_PAID, said="not finished")
     yield knob(24, "job-failed", "state_failed", {}, **_CLEAN, said="job failed", shapes=(PRODIA,))
     yield knob(25, "goes-back", "status_back", {}, **_GOOD)
-    yield row(25, "goes-back-when-signed-anew", "poll", bends.going_back, **_SPOILT)
+    yield row(25, "goes-back-when-signed-anew", "poll", bends.going_back, **_PAID)
     for form in ("null", "missing"):
-        yield knob(26, f"output-{form}", "no_outputs", {"form": form}, **_SPOILT)
+        yield knob(26, f"output-{form}", "no_outputs", {"form": form}, **_PAID)
     yield knob(26, "output-empty", "no_outputs", {"form": "empty"}, **_GOOD, shown=Shown.NOTHING)
     none = bends.model_data(bends.without("masks", "image", "outputs"))
     yield Row(26, "no-masks-named", (SYNC,), Bent("run", none), **_SPOILT)
@@ -446,6 +452,13 @@ class Case:
         """Take the row's name for the shape."""
         object.__setattr__(self, "name", self.row.case(self.shape))
 
+    @property
+    def ledger(self) -> str:
+        """How the struck attempt's reservation ends: `settle`, `release` or `hold`."""
+        if self.row.ledger != "priced":
+            return self.row.ledger
+        return "hold" if self.shape == SYNC else "settle"
+
 
 CASES: tuple[Case, ...] = tuple(Case(row, shape) for row in ROWS for shape in row.shapes)
 
@@ -455,7 +468,7 @@ LOOKED_UP: tuple[Case, ...] = tuple(
     {
         (case.row.group if case.shape == RUNS else 0, case.shape): case
         for case in reversed(CASES)
-        if case.row.ledger == "hold"
+        if case.ledger == "hold"
     }.values()
 )
 

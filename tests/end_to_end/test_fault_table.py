@@ -91,11 +91,11 @@ async def test_fault(case: Case, upstreams: Upstreams, tmp_path: Path, session: 
         await assert_rests(caller, case.shape, row)
         books = upstreams.books_of(row.billed + len(next_one) + row.twice)
         accounts = house.ledger()[row.twice :]
-    assert [row.ledger, *["settle"] * len(next_one)] == [account.ended for account in accounts]
+    assert [case.ledger, *["settle"] * len(next_one)] == [account.ended for account in accounts]
     assert row.billed + row.twice == len([call for call in books if call.upstream == struck])
     assert len(books) == row.billed + len(next_one) + row.twice
     assert_told(accounts[0], row)
-    assert (accounts[0].amount if row.ledger == "hold" else 0) == reply.body["attempts"][0].get("held_microusd", 0)
+    assert (accounts[0].amount if case.ledger == "hold" else 0) == reply.body["attempts"][0].get("held_microusd", 0)
     assert_books_agree(*told_apart(house.ledger(), books, row, case.shape))
     if case in LOOKED_UP:
         await assert_cleared_up(case, upstreams, tmp_path, session)

@@ -24,7 +24,7 @@ class Case:
     fault: dict[str, Any]
     outcome: str
     ended: str
-    """How its reservation ends: `release` where it provably costs nothing, `hold` where nobody knows."""
+    """How its reservation ends: `release` where it provably costs nothing, `settle` by a price that is told, `hold`."""
     billed: bool
     """Whether the region bills the call all the same."""
     deadline_seconds: float = 30.0
@@ -46,8 +46,8 @@ CASES = [
     Case("reset_after", {"kind": "reset_after"}, "unanswered", "hold", billed=True),
     Case("cut_body", {"kind": "cut_body"}, "unanswered", "hold", billed=True),
     Case("bad_json", {"kind": "bad_json"}, "failed", "hold", billed=True, said="not what it documents"),
-    Case("bad_png", {"kind": "bad_png"}, "failed", "hold", billed=True, said="cannot be read"),
-    Case("no_mask", {"kind": "status", "status": 403, "on": "download"}, "failed", "hold", billed=True),
+    Case("bad_png", {"kind": "bad_png"}, "failed", "settle", billed=True, said="cannot be read"),
+    Case("no_mask", {"kind": "status", "status": 403, "on": "download"}, "failed", "settle", billed=True),
     Case(
         "latency",
         {"kind": "latency", "seconds": 60},
@@ -106,9 +106,10 @@ async def test_another_region_answers(caller: Caller, house: House, upstreams: U
     first, second = reply.body["attempts"]
     assert case.said in first["message"]
     held = RUNFLOW_MICROUSD if case.ended == "hold" else 0
-    assert (0, held) == (first["charge_microusd"], first.get("held_microusd", 0))
+    paid = RUNFLOW_MICROUSD if case.ended == "settle" else 0
+    assert (paid, held) == (first["charge_microusd"], first.get("held_microusd", 0))
     assert RUNFLOW_MICROUSD == second["charge_microusd"]
-    assert (RUNFLOW_MICROUSD, held) == (reply.charged, reply.body["cost"]["held_microusd"])
+    assert (RUNFLOW_MICROUSD + paid, held) == (reply.charged, reply.body["cost"]["held_microusd"])
     books = upstreams.books_of(2 if case.billed else 1)
     assert (["runflow-eu"] if case.billed else []) == [each.upstream for each in books if each.upstream != "runflow-us"]
     assert_books_agree(house.ledger(), books)
@@ -139,16 +140,16 @@ async def test_run_that_is_paid_for_is_not_given_up_at_once(
         ({"kind": "reset_before"}, "unanswered", "hold", 0),
         ({"kind": "reset_after"}, "unanswered", "hold", 1),
         ({"kind": "cut_body"}, "unanswered", "hold", 1),
-        ({"kind": "bad_multipart"}, "failed", "hold", 1),
+        ({"kind": "bad_multipart"}, "failed", "settle", 1),
         ({"kind": "bad_json"}, "failed", "hold", 1),
-        ({"kind": "bad_png"}, "failed", "hold", 1),
+        ({"kind": "bad_png"}, "failed", "settle", 1),
     ],
     ids=lambda value: value["kind"] if isinstance(value, dict) else None,
 )
 async def test_prodia_is_followed_by_runflow(
     caller: Caller, house: House, upstreams: Upstreams, fault: dict[str, Any], outcome: str, ended: str, billed: int
 ) -> None:
-    """Prodia breaks and Runflow answers; what Prodia may bill stays on hold, since it cannot be looked up."""
+    """Prodia breaks and Runflow answers; what it may bill stays on hold, and what it says that it bills is settled."""
     upstreams.strike("prodia", fault)
     reply = await caller.segment(question(upstreams, strategy="cheapest"))
     assert_left_shoe(reply, upstreams)

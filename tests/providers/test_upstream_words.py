@@ -9,7 +9,7 @@ import pytest
 from providers.contract import Money, Outcome, ProviderError
 from providers.reported import reported_money
 from providers.retry_after import LONGEST_SECONDS, retry_after_of, retry_after_seconds
-from providers.statuses import error_for_status
+from providers.statuses import Meaning, error_for_status
 from providers.upstream_json import read_json
 from providers.upstream_text import quoted
 
@@ -85,7 +85,7 @@ def test_json_is_exact() -> None:
     assert read_json(b'{"dollars": 0.12345678901234567890}') == {"dollars": Decimal("0.12345678901234567890")}
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"NaN", b"[Infinity]", b"\xff\xfe", b"[" * 100_000, b"<html>"])
+@pytest.mark.parametrize("text", [b"", b"{", b"nan", b"\xff\xfe", b"[" * 100_000, b"<html>"])
 def test_no_json(text: bytes) -> None:
     """What is no JSON is one kind of error, however it is broken."""
     with pytest.raises(ValueError, match=r".+"):
@@ -130,6 +130,11 @@ def test_quoted(text: str, expected: str) -> None:
         (503, None, Outcome.FAILED, True, False),
         (503, 1.0, Outcome.OVERLOADED, True, False),
         (504, None, Outcome.FAILED, True, True),
+        (418, None, Outcome.REFUSED, False, False),
+        (451, None, Outcome.FAILED, True, False),
+        (507, None, Outcome.FAILED, True, False),
+        *((status, None, Outcome.FAILED, True, True) for status in (419, 444, 460, 499, 520, 522, 524, 527, 561, 598)),
+        *((status, None, Outcome.FAILED, True, False) for status in (521, 523, 525, 526, 530)),
     ],
 )
 def test_statuses(
@@ -140,9 +145,21 @@ def test_statuses(
     elsewhere: bool,
     may_have_charged: bool,
 ) -> None:
-    """Every status says who is at fault, whether another deployment could cure it, and whether it may be billed."""
-    error = error_for_status("Prodia", status, "words", retry_after_seconds=wait, upstream_ref="j1")
+    """
+    Every status says who is at fault, whether another deployment could cure it, and whether it may be billed.
+
+    What neither the provider nor HTTP knows was said by a proxy, and is in doubt, unless it never reached the provider.
+    """
+    error = error_for_status(
+        "Prodia", status, "words", statuses={418: Meaning.REFUSED}, retry_after_seconds=wait, upstream_ref="j1"
+    )
     assert isinstance(error, ProviderError)
     assert (error.outcome, error.elsewhere, error.may_have_charged) == (outcome, elsewhere, may_have_charged)
     assert (error.status, error.retry_after_seconds, error.upstream_ref) == (status, wait, "j1")
     assert error.message.startswith(f"Prodia answered {status}: words")
+
+
+def test_a_number_of_no_measure_is_null() -> None:
+    """No figure that nobody needs makes an answer unreadable."""
+    text = b"[NaN, -Infinity, 1e99999999999999999999, -1e-99999999999999999999, " + b"9" * 5000 + b", 0.1]"
+    assert read_json(text) == [None] * 5 + [Decimal("0.1")]

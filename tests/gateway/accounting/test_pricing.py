@@ -57,6 +57,13 @@ def test_impossible_seconds_are_refused(seconds: float) -> None:
         most(price("0.01", PriceUnit.SECOND), seconds=seconds)
 
 
+@pytest.mark.parametrize(("seconds", "micros"), [(-1.0, 0), (float("nan"), 0), (float("inf"), 0), (1e300, 864_000_000)])
+def test_impossible_seconds_cost_no_answer(seconds: float, micros: int) -> None:
+    """What a provider says of its time is believed up to a day, and what makes no sense counts as nothing."""
+    owed = charge(price("0.01", PriceUnit.SECOND), Usage(seconds=seconds), Money(5000))
+    assert (owed.charge, owed.cost) == (Money(min(micros, 5000)), Money(micros))
+
+
 @pytest.mark.parametrize(
     ("reported", "expected"),
     [

@@ -17,6 +17,7 @@ from providers.contract import (
     Box,
     Money,
     ObjectPrompt,
+    Outcome,
     ProviderDenied,
     ProviderError,
     ProviderFailed,
@@ -189,10 +190,20 @@ async def test_mask_gone_and_nothing_more_heard(scene: Scene) -> None:
 
 @pytest.mark.parametrize("data", [b"<html>", file_of(DISCS[0])[:-20], b""])
 async def test_mask_unreadable(scene: Scene, data: bytes) -> None:
-    """A file that is no mask fails the attempt, which may be billed."""
+    """A file that is no mask fails the attempt, which may be billed, and is by what the run says that it costs."""
     scene.fake.files = dict.fromkeys(scene.fake.files, data)
     error = await scene.failure(ProviderFailed)
     assert (error.may_have_charged, error.upstream_ref) == (True, RUN)
+    assert error.usage is not None
+    assert (error.usage.reported, error.usage.upstream_ref) == (Money(5000), RUN)
+
+
+@pytest.mark.parametrize("duration", [10**400, -1, "1e3", None, {"ms": 1}, 1.5e300, float("nan")])
+async def test_a_duration_that_makes_no_sense(scene: Scene, duration: Any) -> None:
+    """A figure that is no money never costs an answer."""
+    scene.fake.extra["duration_ms"] = duration
+    _, _, usage = await scene.ask()
+    assert (usage.seconds, usage.reported) == (0.0, Money(5000))
 
 
 @pytest.mark.parametrize("output", [None, {}, {"outputs": None}, {"masks": [{"url": ""}]}])
@@ -278,6 +289,8 @@ async def test_upload_fails(scene: Scene, fault: str) -> None:
     with pytest.raises(ProviderError) as caught:
         await scene.ask()
     assert caught.value.may_have_charged is False
+    assert caught.value.of_storage == (fault == "put")
+    assert (caught.value.outcome is Outcome.DENIED) == (fault != "put")
     assert scene.fake.sent("POST", CREATE) == []
 
 

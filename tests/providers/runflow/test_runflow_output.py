@@ -174,9 +174,12 @@ def test_final_file() -> None:
 
 
 def test_each_address_once() -> None:
-    """One file that is listed twice, signed differently, is one mask."""
-    twice = [MASKS[0], {"url": MASKS[0]["url"] + "&X-Amz-Date=2"}, MASKS[1]]
-    assert read({"output": {"outputs": twice}}) == UNSCORED
+    """One file that is listed twice is one mask, and addresses that differ in their query alone are several."""
+    assert read({"output": {"outputs": [MASKS[0], MASKS[0], MASKS[1]]}}) == UNSCORED
+    urls = [f"https://store.example/mask?index={index}" for index in range(3)]
+    assert read({"output": {"outputs": [{"url": url} for url in urls]}}) == RunOutput(
+        tuple(NamedMask(url, None) for url in urls)
+    )
 
 
 def test_equal_data_uris_of_different_masks() -> None:

@@ -76,7 +76,6 @@ def test_picture_url() -> None:
         (400, b'{"error":{"code":"INSUFFICIENT_CREDIT","message":"empty"}}', Outcome.DENIED),
         (403, b'{"code":"EMAIL_NOT_VERIFIED"}', Outcome.DENIED),
         (404, b"Not Found", Outcome.DENIED),
-        (409, b'{"code":"CONFLICT"}', Outcome.FAILED),
         (422, b'{"detail":[{"loc":["body"],"msg":"required"}]}', Outcome.REFUSED),
         (429, b'{"code":"RATE_LIMITED","message":"slower"}', Outcome.OVERLOADED),
         (500, b"", Outcome.FAILED),
@@ -87,6 +86,13 @@ def test_error(status: int, body: bytes, outcome: Outcome) -> None:
     """Status and code together say what an error answer means, and nothing about a bill."""
     error = to_error(Reply(status, {}, body), now=0.0)
     assert (error.outcome, error.status, error.may_have_charged) == (outcome, status, False)
+
+
+@pytest.mark.parametrize("status", [409, 499, 502, 504, 520, 524])
+def test_an_error_that_is_in_doubt(status: int) -> None:
+    """A conflict means that there is a run under our key; and what a proxy says is no word of Runflow's."""
+    error = to_error(Reply(status, {}, b'{"code":"CONFLICT"}'), now=0.0)
+    assert (error.outcome, error.elsewhere, error.may_have_charged) == (Outcome.FAILED, True, True)
 
 
 def test_error_hides_the_key() -> None:
