@@ -165,6 +165,10 @@ def read_asset(value: Any) -> AssetRequest:
     return request
 
 
+#: Invented: the page says "one or more mask/segmentation outputs", and no bound.
+_MOST_SMART_MASKS = 32
+
+
 def _read_smart_input(value: Any, habits: Habits, *, strict: bool) -> tuple[RunInput, list[dict[str, str]]]:
     """Read Smart Segmentation's input, and what is wrong with it."""
     reader = Reader(value, "input.")
@@ -179,8 +183,8 @@ def _read_smart_input(value: Any, habits: Habits, *, strict: bool) -> tuple[RunI
         apply_mask=False,
         sync_mode=False,
         output_format=habits.smart_format,
-        return_multiple_masks=False,
-        max_masks=1,
+        return_multiple_masks=habits.smart_masks == "each",
+        max_masks=_MOST_SMART_MASKS,
         include_scores=False,
         include_boxes=False,
         inverted=habits.smart_polarity == "inverted",

@@ -7,7 +7,8 @@ and that neither stops the work nor gives the money back, so a run that was canc
 
 Source: docs.runflow.io concepts/runs, concepts/pricing, concepts/errors, guides/cancel-a-run; read 2026-11-20. That a
 partly succeeded run is billed, and in which moment a cancelled one is, are invented; so is that Smart Segmentation
-brings one mask, the union of all that its prompt names, and no output at all where that is nothing.
+brings one mask, the union of all that its prompt names, unless its habits say otherwise (the page says "one or more"),
+and no output at all where that is nothing.
 """
 
 from __future__ import annotations
@@ -248,7 +249,7 @@ class Runs:
         picture = await self._segmenter.open(await self._pictures.bring(wanted.image_url))
         _refuse_outside(wanted, picture)
         found = await self._segmenter.find(picture, Ask(text=wanted.prompt, objects=wanted.objects))
-        if run.request.product is SMART:
+        if run.request.product is SMART and not wanted.return_multiple_masks:
             found = await self._segmenter.union(picture, found)
         pieces = found.pieces[: wanted.max_masks if wanted.return_multiple_masks else 1]
         pieces = await self._miscounted(picture, pieces, run.faults)

@@ -65,7 +65,7 @@ class Twist:
     """What is done to the answers of one kind of call."""
 
     on: str
-    """`create`, `poll`, `run`, `download` or `job`."""
+    """`create`, `poll`, `run`, `upload`, `download` or `job`."""
     bend: Bend
     processed: bool = True
     """Whether the upstream hears of the call at all; where it does not, there is no true answer."""
@@ -82,6 +82,8 @@ def step_of(method: str, path: str) -> str:
         if plain.endswith("/v2/job"):
             return "job"
         return "create" if plain.endswith("/runs") else "run"
+    if method == "PUT":
+        return "upload"
     if plain.startswith("/outputs/"):
         return "download"
     return "poll" if plain.startswith("/v1/runs/") else "other"

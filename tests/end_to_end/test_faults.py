@@ -258,7 +258,7 @@ async def test_failed_probe_leaves_it_open(
     ).attempts
     health = (await _deployment(caller, "runflow-eu"))["health"]
     assert "open" == health["state"]
-    assert "no connection" in health["reason"]
+    assert "could not be reached" in health["reason"]
     assert 55 < health["retry_after_seconds"] <= 66
     assert 'maskgate_upstream_denied_total{deployment="runflow-eu"} 1.0' in await caller.text("/metrics")
 

@@ -102,12 +102,17 @@ class Upstreams:
         """Have a region of Runflow write its outputs in one of the documented ways, `a` being the usual one."""
         self._call("PUT", f"/upstreams/{region}/variant", {"variant": variant, "json_strings": json_strings})
 
+    def behave(self, upstream: str, **habits: Any) -> None:
+        """Have an upstream read its documents in another way; those that are not named are the usual ones."""
+        self._call("PUT", f"/upstreams/{upstream}/habits", habits)
+
     def reset(self) -> None:
-        """Heal every upstream, have them write as usual, and empty the books."""
+        """Heal every upstream, have them write and behave as usual, and empty the books."""
         for name in NAMES:
             self._call("DELETE", f"/upstreams/{name}/fault")
         for region in RUNFLOW:
             self.write_as(region, "a")
+            self.behave(region)
         self._call("DELETE", "/books")
 
     def _call(self, method: str, path: str, value: Any = None) -> Any:

@@ -153,6 +153,17 @@ async def test_smart_segmentation_brings_one_mask_of_all_that_is_named(
     assert ("0.12", [120_000]) == (run["cost"], [call["microusd"] for call in await control.books()])
 
 
+async def test_smart_segmentation_may_bring_each_thing_in_a_mask_of_its_own(
+    control: Any, runflow: Any, decode_mask: Any
+) -> None:
+    """The page says one or more; it is one run all the same, for one price."""
+    await control.habits("runflow-eu", smart_masks="each")
+    run = await runflow.smart((await control.scene("shoes"))["image_url"], "shoe")
+    masks = [Mask.from_bitmap(decode_mask(await runflow.download(each["url"]))) for each in run["output"]["outputs"]]
+    assert masks == [*await control.truth("shoes", "left shoe"), *await control.truth("shoes", "right shoe")]
+    assert [120_000] == [call["microusd"] for call in await control.books()]
+
+
 async def test_smart_segmentation_of_nothing_brings_nothing(control: Any, runflow: Any) -> None:
     """A prompt that names nothing is a billed success without outputs."""
     run = await runflow.smart((await control.scene("desk"))["image_url"], "submarine")
@@ -191,6 +202,7 @@ async def test_habits_are_read_switched_and_go_back(control: Any) -> None:
     assert "cents" == (await control.habits("runflow-eu", balance="cents"))["balance"]
     usual = {
         "smart_format": "png",
+        "smart_masks": "one",
         "smart_polarity": "normal",
         "smart_extensions": True,
         "balance": "decimal",
