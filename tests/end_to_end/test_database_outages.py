@@ -58,7 +58,7 @@ async def besieged(
     """Run a gateway whose caller has a key with a hard budget, and a tenant with a soft one."""
     async with gateways_beside(sandbox, folder, database_url=url, count=1, broken=True) as (gateway,):
         office = Office(gateway, session)
-        _, headers = await office.key(hard_budget={"usd": "1000"})
+        _, headers = await office.key(scopes=["segment", "usage", "metrics"], hard_budget={"usd": "1000"})
         await office.budget("0.01", hard=False, period="day")
         yield Siege(gateway.url, session, headers)
 
