@@ -154,6 +154,8 @@ async def _reserved_call(asked: Asked, services: Services) -> Kept | None:
     try:
         if purchase.purse.take(amount):
             reserved = await _reserve(attempt, amount, purchase, services)
+        else:
+            purchase.out_of_money = True
     finally:
         if reserved is None:
             call.abandoned()
@@ -211,7 +213,9 @@ async def _call(asked: Asked, attempt: Attempt, paid: PaidCall, call: Call, serv
     owed = await _settle(purchase, reservation, candidate, usage, services)
     _note(purchase, paid, services, charged=owed.charge)
     deployment, model = candidate.offer.deployment, candidate.offer.model
-    origin = Origin(deployment.name, deployment.provider, model.name, model.family, deployment.region, owed.charge)
+    origin = Origin(
+        deployment.name, deployment.provider, model.name, model.family, deployment.region, owed.cost, usage.seconds
+    )
     if asked.fitted is not None:
         segmentation = await purchase.fitter.upright(segmentation, asked.fitted)
     return Kept(select(segmentation, purchase.question), origin)

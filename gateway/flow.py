@@ -2,7 +2,7 @@
 The life of one request, in order. Read this first.
 
     in → normalize (intake) → admit (admission) → and then, here, for each question:
-    screen → recall → join the flight, or: recall what others share → rank → one attempt after another (`attempt`), or a
+    recall → screen → join the flight, or: recall what others share → rank → one attempt after another (`attempt`), or a
     second beside a slow one, or a further one where nobody else is left (`once_more`) → keep → answer
 
 Three decisions in it, each a defect elsewhere:
@@ -16,15 +16,16 @@ Three decisions in it, each a defect elsewhere:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.accounting.pricing import Terms
 from gateway.accounting.quote_tokens import QuotedCall, QuoteTerms
 from gateway.attempt import ask, attempts_so_far
-from gateway.cache.key import cache_key, question_digest
-from gateway.cache.store import AnswerCache, Kept
+from gateway.cache.key import question_digest
+from gateway.cache.store import Kept
 from gateway.fitting.fitter import Fitter, FittingMeans
+from gateway.kept_answers import keep, recall, recall_shared, saving, scope_of
 from gateway.once_more import once_more
 from gateway.problems import (
     DeadlineExceeded,
@@ -36,7 +37,7 @@ from gateway.problems import (
     short_of,
 )
 from gateway.purchase import Purchase, Purse, Services
-from gateway.request import Answer, CacheMode, CacheStatus, Caller, Fit, Learned, SegmentationRequest
+from gateway.request import Answer, CacheMode, CacheStatus, Learned, SegmentationRequest
 from gateway.routing.again import Failed
 from gateway.routing.concurrency import Place
 from gateway.routing.explanation import Explained
@@ -46,12 +47,12 @@ from gateway.routing.hedging import Hedge, Race
 from gateway.routing.ranking import Candidate, Exclusion, Reason, Screening, explain, screen
 from gateway.routing.router import Ranking
 from gateway.routing.words import own_words
-from providers.contract import Deadline, OwnShortage, Question
+from providers.contract import Deadline, Outcome, OwnShortage, Question
 
 _MICROS = 1_000_000
 
-#: Whose the answers are that tenants share with each other; no tenant can have that name.
-SHARED = "*"
+#: Deadlines that differ by no more than this are equally urgent.
+URGENT_SECONDS = 1.0
 
 #: How long past its deadline a flight may take to account for how it ended, before its caller is sent away.
 LANDING_SECONDS = 0.5
@@ -115,7 +116,9 @@ async def answer_one(purchase: Purchase, services: Services) -> Answer:
     if not explanation:  # nothing was bought for it: this is the order as things stand
         screening = screened(purchase.request, purchase.question, services, purchase.promised)
         explanation = preview(purchase, screening, services, explain=True).explained
-    return ExplainedAnswer(answer.segmentation, answer.origin, answer.cache, answer.attempts, explanation)
+    return ExplainedAnswer(
+        answer.segmentation, answer.origin, answer.cache, answer.attempts, answer.saved, explanation=explanation
+    )
 
 
 async def recall_join_or_buy(purchase: Purchase, services: Services) -> Answer:
@@ -125,52 +128,85 @@ async def recall_join_or_buy(purchase: Purchase, services: Services) -> Answer:
     Raises:
         GatewayError: there is no answer, and why.
     """
+    request, question = purchase.request, purchase.question
+    digest = question_digest(question, scope_of(request.caller))
+    if request.cache.mode is CacheMode.USE:
+        kept = recall(digest, request, services)
+        if kept is not None:
+            return _free(kept, CacheStatus.HIT, purchase, services)
     while True:
-        answer = await _recalled_joined_or_bought(purchase, services)
+        screening = _without(purchase.left_behind, screened(request, question, services, purchase.promised))
+        if not screening.candidates:
+            raise _explained(purchase, screening, services)
+        answer = await _joined_or_bought(purchase, screening, digest, services)
         if answer is not None:
             return answer
 
 
-async def _recalled_joined_or_bought(purchase: Purchase, services: Services) -> Answer | None:
+async def _joined_or_bought(purchase: Purchase, screening: Screening, digest: str, services: Services) -> Answer | None:
     """As `recall_join_or_buy`; None where what was joined ended for a reason that is none for this caller."""
-    request, question, route = purchase.request, purchase.question, purchase.request.route
-    screening = screened(request, question, services, purchase.promised)
-    if not screening.candidates:
-        raise _explained(purchase, screening, services)
-    digest = question_digest(question, scope_of(request.caller))
-    if request.cache.mode is CacheMode.USE:
-        kept = recall(digest, screening, request, services.cache)
-        if kept is not None:
-            services.metrics.cache(CacheStatus.HIT.value, kept.origin.charge.microusd)
-            return Answer(kept.segmentation, kept.origin, CacheStatus.HIT)
-    name = None
-    if request.cache.mode is not CacheMode.SKIP:
-        promised = None if purchase.promised is None else tuple(purchase.promised)
-        name = (digest, route, request.cache, request.fit, request.caller.policy, promised)
-    joined = name is not None and name in services.flights
+    request = purchase.request
+    name = None if request.cache.mode is CacheMode.SKIP else _flight_name(purchase, screening, digest)
+    leader: Purchase | None = services.flights.leader(name)
+    until = request.deadline if leader is None else _patience(purchase, leader, screening)
     try:
-        async with asyncio.timeout(request.deadline.remaining() + LANDING_SECONDS):
-            answer = await services.flights.join(name, lambda: recall_or_buy(purchase, screening, digest, services))
+        async with asyncio.timeout(until.remaining() + LANDING_SECONDS):
+            answer = await services.flights.join(
+                name, lambda: recall_or_buy(purchase, screening, digest, services), leader=purchase
+            )
     except TimeoutError:
-        raise DeadlineExceeded(DEADLINE_MESSAGE, field="route.deadline_seconds") from None
+        if leader is None or request.deadline.passed:
+            raise DeadlineExceeded(DEADLINE_MESSAGE, field="route.deadline_seconds") from None
+        purchase.left_behind |= {call.candidate.name for call in leader.under_way}
+        return None
     except GatewayError as problem:
-        if not joined:
+        if leader is None:
             raise
-        if _concerns_others_alone(problem, request):
+        if problem.others is None:
             return None
         raise problem.without_attempts() from None
-    if joined:
-        services.metrics.cache(CacheStatus.JOINED.value, answer.origin.charge.microusd)
-        return Answer(answer.segmentation, answer.origin, CacheStatus.JOINED)
-    services.metrics.cache(answer.cache.value, answer.origin.charge.microusd if answer.cache is CacheStatus.HIT else 0)
+    if leader is not None:
+        return _free(Kept(answer.segmentation, answer.origin), CacheStatus.JOINED, purchase, services)
+    services.metrics.cache(answer.cache.value, answer.saved.microusd)
     return answer
 
 
-def _concerns_others_alone(problem: GatewayError, request: SegmentationRequest) -> bool:
-    """Whether a call that was waited for ended by another caller's deadline, budget or prices, not by this one's."""
-    if isinstance(problem, DeadlineExceeded):
-        return not request.deadline.passed
-    return problem.others is None and problem.payer != _payer_of(request)
+def _without(left_behind: set[str], screening: Screening) -> Screening:
+    """Return who could answer beside those that a call of somebody else waits for already, if anybody."""
+    kept = tuple(candidate for candidate in screening.candidates if candidate.name not in left_behind)
+    return Screening(kept, screening.exclusions) if kept else screening
+
+
+def _flight_name(purchase: Purchase, screening: Screening, digest: str) -> Hashable:
+    """
+    Return what is equal for callers who may share one call: what is asked, and whoever may answer it, how.
+
+    Money, key, tags and deadline are not in it: each keeps its own, see `_joined_or_bought`.
+    """
+    request, route = purchase.request, purchase.request.route
+    candidates = frozenset(candidate.name for candidate in screening.candidates)
+    order = None if purchase.order is None else tuple(purchase.order)
+    manner = (route.strategy, route.max_attempts, route.hedge_after)
+    return digest, candidates, order, request.cache.mode, request.fit, manner
+
+
+def _patience(purchase: Purchase, leader: Purchase, screening: Screening) -> Deadline:
+    """
+    Return until when a call that somebody else has begun is waited for.
+
+    One who has as much time as the leader waits to its end, as the leader does. One who is in more of a hurry waits as
+    long as it would give a call of its own, and then asks the next deployment: the most urgent one sets the pace.
+    """
+    own, theirs = purchase.request.deadline, leader.request.deadline
+    steps = min(len(screening.candidates), purchase.request.route.max_attempts)
+    return own if own.at >= theirs.at - URGENT_SECONDS or purchase.left_behind else own.share(steps)
+
+
+def _free(kept: Kept, status: CacheStatus, purchase: Purchase, services: Services) -> Answer:
+    """Return an answer that this caller has not bought, and what it has saved: what its own call would have cost."""
+    saved = saving(kept.origin, purchase.request, services)
+    services.metrics.cache(status.value, saved.microusd)
+    return Answer(kept.segmentation, kept.origin, status, saved=saved)
 
 
 def screened(
@@ -205,46 +241,6 @@ def screened(
     return Screening(tuple(kept), tuple(out))
 
 
-def scope_of(caller: Caller) -> str:
-    """Return whose answers a caller's questions may share: the tenant's own, or all tenants' that share."""
-    return SHARED if caller.policy.share_cache else caller.tenant
-
-
-def recall(digest: str, screening: Screening, request: SegmentationRequest, cache: AnswerCache) -> Kept | None:
-    """Return a kept answer of a family that could be asked; where the caller named places, bought in one of them."""
-    for key in _keys(digest, screening):
-        kept = cache.recall(key)
-        if kept is not None and _admitted(kept, screening, request):
-            return kept
-    return None
-
-
-async def recall_shared(
-    digest: str, screening: Screening, request: SegmentationRequest, cache: AnswerCache
-) -> Kept | None:
-    """As `recall`, of what other gateways have kept; without such a cache, at once."""
-    if cache.shared is None:
-        return None
-    shared = await cache.recall_shared(_keys(digest, screening), size=request.picture.size)
-    return next((kept for kept in shared if _admitted(kept, screening, request)), None)
-
-
-def _keys(digest: str, screening: Screening) -> list[str]:
-    """Return the names under which an answer to the question may be kept, best family first."""
-    families = dict.fromkeys(candidate.offer.model.family for candidate in screening.candidates)
-    return [cache_key(digest, family) for family in families]
-
-
-def _admitted(kept: Kept, screening: Screening, request: SegmentationRequest) -> bool:
-    """Whether policy and wishes leave the answer in; under `strict`, only one about the picture as it is."""
-    if request.fit is Fit.STRICT and kept.origin.deployment not in {each.name for each in screening.candidates}:
-        return False
-    origin = kept.origin
-    return request.caller.policy.admits(origin.provider, origin.region) and request.route.admits(
-        origin.deployment, origin.provider, origin.region
-    )
-
-
 async def recall_or_buy(purchase: Purchase, screening: Screening, digest: str, services: Services) -> Answer:
     """
     Recall what another gateway has bought, or buy: once for all who ask meanwhile.
@@ -254,19 +250,11 @@ async def recall_or_buy(purchase: Purchase, screening: Screening, digest: str, s
     """
     with services.uses:
         if purchase.request.cache.mode is CacheMode.USE:
-            kept = await recall_shared(digest, screening, purchase.request, services.cache)
+            kept = await recall_shared(digest, purchase.request, services)
             if kept is not None:
-                return Answer(kept.segmentation, kept.origin, CacheStatus.HIT)
-        try:
-            return await buy(purchase, screening, digest, services)
-        except GatewayError as problem:
-            problem.payer = _payer_of(purchase.request)
-            raise
-
-
-def _payer_of(request: SegmentationRequest) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Return what a request's budgets hang on."""
-    return request.caller.key_id, request.tags
+                saved = saving(kept.origin, purchase.request, services)
+                return Answer(kept.segmentation, kept.origin, CacheStatus.HIT, saved=saved)
+        return await buy(purchase, screening, digest, services)
 
 
 async def buy(purchase: Purchase, screening: Screening, digest: str, services: Services) -> Answer:
@@ -360,13 +348,6 @@ def _hedge_after(wish: float | Learned | None, first: Candidate, services: Servi
     return services.router.p95_seconds(first.name) if wish is Learned.P95 else wish
 
 
-def keep(bought: Kept, purchase: Purchase, digest: str, services: Services) -> None:
-    """Keep an answer for whoever asks the same, unless the request forbids it."""
-    wish = purchase.request.cache
-    if wish.mode is not CacheMode.SKIP:
-        services.cache.keep(cache_key(digest, bought.origin.family), bought, ttl_seconds=wish.ttl_seconds)
-
-
 def _keep_late(ended: asyncio.Task[Kept | Passed], purchase: Purchase, digest: str, services: Services) -> None:
     """Keep what a call has brought after another had answered first."""
     if not ended.cancelled() and ended.exception() is None and isinstance(answer := ended.result(), Kept):
@@ -400,8 +381,18 @@ def _failed(purchase: Purchase, failure: NoAnswer, screening: Screening, service
         refused = "the provider refused the request"
         return InvalidRequest(f"{refused}. {said}", attempts=attempts, others=f"{refused}. {others}")
     alone = "" if purchase.objection is None else f". Nobody else was asked: {purchase.objection}"
-    retry_after = last.retry_after_seconds
-    return ProviderFailure(said + alone, attempts=attempts, retry_after_seconds=retry_after, others=others + alone)
+    return ProviderFailure(
+        said + alone,
+        attempts=attempts,
+        retry_after_seconds=last.retry_after_seconds,
+        others=None if _was_held_back(purchase) else others,
+    )
+
+
+def _was_held_back(purchase: Purchase) -> bool:
+    """Whether this caller's own money or time kept others from being asked, who may be asked for somebody else."""
+    in_a_hurry = any(attempt.outcome is Outcome.UNANSWERED for attempt in purchase.attempts)
+    return in_a_hurry or purchase.out_of_money or purchase.refused is not None or purchase.objection is not None
 
 
 def _explained(

@@ -83,8 +83,6 @@ class GatewayError(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.attempts = tuple(attempts)
         self.others = others
-        self.payer: object = None
-        """Whose budget, prices and limits it came of, where somebody else may have waited for the same answer."""
 
     def without_attempts(self) -> GatewayError:
         """Return the same problem for somebody who only waited: attempts, cost and provider's words were another's."""

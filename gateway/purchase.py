@@ -121,6 +121,10 @@ class Purchase:
     """Deployments that were not asked after all: the picture could not be made to fit them, or a budget has no room."""
     refused: GatewayError | None = None
     """The problem of a budget that had no room."""
+    out_of_money: bool = False
+    """Whether the request's own ceiling kept somebody from being asked."""
+    left_behind: set[str] = field(default_factory=set)
+    """Deployments that a call of somebody else waits for, for longer than this question can."""
     early: frozenset[str] = frozenset()
     """Who may be asked before its time, since most are out."""
     doubtful: bool = False

@@ -15,12 +15,13 @@ from gateway.accounting.budgets import Budget
 from gateway.accounting.pricing import Ceiling, Terms, most
 from gateway.accounting.quote_tokens import QuotedCall, QuoteTerms, quoted_digest
 from gateway.cache.key import question_digest
-from gateway.flow import recall, recall_shared, scope_of, screened, views_for
+from gateway.flow import screened, views_for
+from gateway.kept_answers import recall, recall_shared, scope_of
 from gateway.problems import GatewayError
 from gateway.purchase import Services
 from gateway.request import CacheMode, SegmentationRequest
 from gateway.routing.explanation import Explained
-from gateway.routing.ranking import Candidate, Exclusion, Reason, Screening, explain
+from gateway.routing.ranking import Candidate, Exclusion, Reason, explain
 from providers.contract import NOTHING, Money
 
 
@@ -79,7 +80,7 @@ async def _quoted(
     if tightest is not None:
         exclusions += [_over(each, tightest) for each in quoted if each.most > tightest.left]
         quoted = [each for each in quoted if each.most <= tightest.left]
-    if request.cache.mode is CacheMode.USE and await _kept(request, index, screening, services):
+    if request.cache.mode is CacheMode.USE and await _kept(request, index, services):
         return QuotedQuestion(index, True, quoted, exclusions, NOTHING, NOTHING, None, why)
     error = None
     if not quoted:
@@ -105,15 +106,10 @@ def _over(quoted: QuotedCandidate, budget: Budget) -> Exclusion:
     return Exclusion(quoted.candidate.name, Reason.NO_BUDGET, detail)
 
 
-async def _kept(request: SegmentationRequest, index: int, screening: Screening, services: Services) -> bool:
+async def _kept(request: SegmentationRequest, index: int, services: Services) -> bool:
     """Return whether this gateway or another one has the answer."""
-    if not screening.candidates:
-        return False
     digest = question_digest(request.questions[index], scope_of(request.caller))
-    return (
-        recall(digest, screening, request, services.cache) is not None
-        or await recall_shared(digest, screening, request, services.cache) is not None
-    )
+    return recall(digest, request, services) is not None or await recall_shared(digest, request, services) is not None
 
 
 def _most(quoted: Sequence[QuotedCandidate], max_attempts: int) -> Money:

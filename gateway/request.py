@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
 
-from providers.contract import Deadline, Money, Outcome, Picture, Question, Segmentation
+from providers.contract import NOTHING, Deadline, Money, Outcome, Picture, Question, Segmentation
 
 
 class Strategy(StrEnum):
@@ -246,8 +246,10 @@ class Origin:
     model: str
     family: str
     region: str
-    charge: Money
-    """What it cost when it was bought: what a hit saves."""
+    cost: Money
+    """What the provider was owed for it."""
+    seconds: float = 0.0
+    """Of work, as the provider counted them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,3 +260,5 @@ class Answer:
     origin: Origin
     cache: CacheStatus
     attempts: tuple[AttemptReport, ...] = ()
+    saved: Money = NOTHING
+    """What this caller's own call would have cost, where the answer was free."""

@@ -14,7 +14,7 @@ from gateway.purchase import Services
 from gateway.quoting import QuotedQuestion
 from gateway.render.masks import render
 from gateway.render.overlay import UnreadablePicture, overlay_text
-from gateway.request import Answer, AttemptReport, CacheStatus, MaskEncoding, SegmentationRequest
+from gateway.request import Answer, AttemptReport, MaskEncoding, SegmentationRequest
 from gateway.routing.concurrency import ConcurrencyView
 from gateway.routing.deployments import Offer
 from gateway.routing.explanation import explanation_body
@@ -43,8 +43,6 @@ OVERLAY_TOUCHES = 10
 
 #: Between two tries for a worker.
 PAUSE_SECONDS = 0.02
-
-FREE = frozenset({CacheStatus.HIT, CacheStatus.JOINED})
 
 
 def image_body(picture: Picture) -> dict[str, Any]:
@@ -114,7 +112,7 @@ def _cost_body(answers: Answered, attempts: Sequence[AttemptReport]) -> dict[str
     """Return the receipt: what is owed for each attempt, what is held back for it, and what the cache saved."""
     total = charged(answers)
     held = sum(attempt.held.microusd for attempt in attempts)
-    saved = sum(a.origin.charge.microusd for a in answers if isinstance(a, Answer) and a.cache in FREE)
+    saved = sum(answer.saved.microusd for answer in answers if isinstance(answer, Answer))
     return {
         "currency": "USD",
         "charged_microusd": total,

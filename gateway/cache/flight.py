@@ -19,27 +19,34 @@ class Flights(Generic[T]):
 
     def __init__(self) -> None:
         """Start with nothing in flight."""
-        self._named: dict[Hashable, asyncio.Task[T]] = {}
+        self._named: dict[Hashable, tuple[asyncio.Task[T], Any]] = {}
         self._all: set[asyncio.Task[Any]] = set()
 
     def __contains__(self, name: Hashable) -> bool:
         """Whether work of that name is in flight."""
         return name in self._named
 
-    async def join(self, name: Hashable | None, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    def leader(self, name: Hashable | None) -> Any:
+        """Return what `join` was told of whoever has begun the work of that name; None where it is not in flight."""
+        return self._named[name][1] if name in self._named else None
+
+    async def join(
+        self, name: Hashable | None, work: Callable[[], Coroutine[Any, Any, T]], *, leader: object = None
+    ) -> T:
         """
         Wait for the work of that name, starting it where it is not in flight.
 
         Args:
             name: equal for equal work; None is never shared.
             work: started at most once for each flight.
+            leader: whoever begins it, where it is not in flight.
         """
-        task = self._named.get(name) if name is not None else None
+        task = self._named[name][0] if name is not None and name in self._named else None
         if task is None:
             task = asyncio.create_task(work())
             self._all.add(task)
             if name is not None:
-                self._named[name] = task
+                self._named[name] = task, leader
             task.add_done_callback(lambda done: self._landed(name, done))
         return await asyncio.shield(task)
 
@@ -67,7 +74,7 @@ class Flights(Generic[T]):
 
     def _landed(self, name: Hashable | None, task: asyncio.Task[Any]) -> None:
         self._all.discard(task)
-        if name is not None and self._named.get(name) is task:
+        if name in self._named and self._named[name][0] is task:
             del self._named[name]
         if not task.cancelled():
             task.exception()  # whoever waits has it; when nobody waits any more, it is no surprise to the loop

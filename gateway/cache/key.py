@@ -1,8 +1,9 @@
 """
 Question → name (pure).
 
-The name holds everything that changes the masks, and the tenant: two tenants never share an answer. It holds the
-model's family and not its deployment, so that an answer bought in one region serves all.
+The name holds everything that changes the masks, and the tenant: two tenants never share an answer. An answer is kept
+under the deployment that gave it, and looked for under all that the caller may use: one that was bought in one region
+serves all, and callers who may use different ones keep one each.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ def question_digest(question: Question, tenant: str) -> str:
     return blake3(orjson.dumps(parts)).hexdigest()
 
 
-def cache_key(digest: str, family: str) -> str:
-    """Return the name under which a family's answer to a question is kept."""
-    return f"{digest}:{family}"
+def cache_key(digest: str, family: str, deployment: str) -> str:
+    """Return the name under which the answer of a deployment, of a model of that family, to a question is kept."""
+    return f"{digest}:{family}:{deployment}"
 
 
 def canonical(prompt: Prompt) -> list[object]:

@@ -1,7 +1,7 @@
 """
 Bought answers ⇄ the bytes that several gateways share (pure).
 
-    4 bytes   `MGA1`: this layout
+    4 bytes   `MGA2`: this layout
     2 bytes   the normalization version, big-endian
     16 bytes  the beginning of blake3 over version, key and payload
     the rest  the payload: JSON, each mask as COCO's compressed text
@@ -9,8 +9,9 @@ Bought answers ⇄ the bytes that several gateways share (pure).
 The key is part of the checksum: bytes that came under another key than they were written for are no answer, whoever
 mixed them up. The checksum finds accidents; it is no protection from somebody who may write to the store.
 
-What can be read in it: masks, scores, where and for how much the answer was bought, and the labels, which are the
-words of a text prompt. Neither the tenant, nor the picture, nor its address, nor anything else that was asked.
+What can be read in it: masks, scores, where the answer was bought and what its provider was owed, and the labels,
+which are the words of a text prompt. Neither the tenant, nor the picture, nor its address, nor anything else that was
+asked.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from providers.contract import Instance, Mask, Money, Segmentation
 #: Larger answers are not shared: they would cost others more time than they save.
 LARGEST_BYTES = 8 * 2**20
 
-MAGIC = b"MGA1"
+MAGIC = b"MGA2"
 VERSION_BYTES = 2
 CHECKSUM_BYTES = 16
 HEADER_BYTES = len(MAGIC) + VERSION_BYTES + CHECKSUM_BYTES
@@ -44,8 +45,8 @@ class _Payload(BaseModel):
     """Counts, score, and the place of its label in `labels`."""
     labels: tuple[str, ...]
     warnings: tuple[str, ...]
-    origin: tuple[str, str, str, str, str, int]
-    """Deployment, provider, model, family, region, micro-dollars."""
+    origin: tuple[str, str, str, str, str, int, float]
+    """Deployment, provider, model, family, region, cost in micro-dollars, seconds of work."""
 
 
 def to_bytes(key: str, kept: Kept) -> bytes | None:
@@ -67,7 +68,8 @@ def to_bytes(key: str, kept: Kept) -> bytes | None:
             origin.model,
             origin.family,
             origin.region,
-            origin.charge.microusd,
+            origin.cost.microusd,
+            origin.seconds,
         ),
     }
     try:
@@ -101,7 +103,12 @@ def from_bytes(key: str, data: bytes, *, size: tuple[int, int]) -> Kept:
     written = _Payload.model_validate_json(payload)
     if written.size != (size if written.instances else None):
         raise ValueError(f"masks of the size {written.size}, the picture is {size}")
-    return Kept(_segmentation(written, size), Origin(*written.origin[:5], Money(written.origin[5])))
+    return Kept(_segmentation(written, size), _origin(written))
+
+
+def _origin(written: _Payload) -> Origin:
+    *_, cost, seconds = written.origin
+    return Origin(*written.origin[:5], Money(cost), seconds)
 
 
 def _segmentation(written: _Payload, size: tuple[int, int]) -> Segmentation:

@@ -57,7 +57,6 @@ from providers.contract.inflating import (
     completed,
     inflate,
     is_gzip,
-    most_inflated,
     undo,
 )
 from providers.contract.mask import (
@@ -199,7 +198,6 @@ __all__ = [
     "is_data_uri",
     "is_gzip",
     "longest_seconds",
-    "most_inflated",
     "read_encoded",
     "shortage_of",
     "undo",

@@ -90,26 +90,23 @@ class DecoderProcesses:
         self, function: Callable[[*Args], T], *args: *Args, pixels: int, deadline: Deadline, tenant: str
     ) -> T:
         """Call *function* in a decoder process; see `contract.Decoders`."""
-        seconds = self._longest(pixels)
-        await self._turns.take(tenant, deadline, seconds=seconds)
+        await self._turns.take(tenant, deadline)
         if deadline.passed:
             self._turns.give(tenant)
             raise DecodingLate("the deadline had passed before it was decoded")
         process = self._free.pop()  # the one that was used last is the likeliest to be there
-        loop = asyncio.get_running_loop()
-        job = _Job(process, function, args, seconds, loop, loop.create_future())
+        job = _Job(process, function, args, self._longest(pixels), asyncio.get_running_loop())
         late = job.loop.call_later(deadline.remaining(), job.stop, _Stop.LATE)
         done = job.loop.run_in_executor(self._threads, job.work)
         done.add_done_callback(lambda _: self._release(process, tenant))
         try:
-            # A killed process may take long to be gone, all of its memory with it: nobody waits for that.
-            await asyncio.wait((done, job.called_off), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((done,))
         except BaseException:
             job.stop(_Stop.CANCELLED)
             raise
         finally:
             late.cancel()
-        value: T = self._came_of(job, done.result() if done.done() else KilledFromOutside("it is being killed"))
+        value: T = self._came_of(job, done.result())
         return value
 
     def close(self) -> None:
@@ -179,8 +176,6 @@ class _Job:
     seconds: float
     """How long it may take once the process is there."""
     loop: asyncio.AbstractEventLoop
-    called_off: asyncio.Future[None]
-    """Done as soon as it is not let to its end."""
     stopped: _Stop | None = None
     timer: asyncio.TimerHandle | None = field(default=None, init=False)
 
@@ -214,7 +209,6 @@ class _Job:
         if self.stopped is None:
             self.stopped = why
             self.process.kill()
-            self.called_off.cancel()
 
     def _begin(self) -> None:
         """Let its time run."""

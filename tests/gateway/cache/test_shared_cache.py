@@ -41,7 +41,7 @@ from providers.contract import Box, Instance, Mask, Money, ObjectPrompt, Segment
 from providers.workers import ThreadWorkers
 from tests.servers import Redis
 
-ORIGIN = Origin("runflow-eu", "runflow", "meta/sam-3/image", "sam3", "eu", Money(5000))
+ORIGIN = Origin("runflow-eu", "runflow", "meta/sam-3/image", "sam3", "eu", Money(5000), 0.5)
 SIZE = (30, 40)
 NOTHING_FOUND = Kept(Segmentation((), ("nothing was cut",)), ORIGIN)
 COFFEE = Path(__file__).parents[3] / "gateway" / "demo" / "coffee.jpg"
@@ -75,7 +75,7 @@ def answers(draw: st.DrawFn) -> tuple[Kept, tuple[int, int]]:
     )
     found = draw(st.lists(instance, max_size=6).map(tuple))
     charge = draw(st.integers(0, 2**53))
-    origin = Origin(*draw(st.tuples(text, text, text, text, text)), Money(charge))
+    origin = Origin(*draw(st.tuples(text, text, text, text, text)), Money(charge), draw(st.floats(0, 1e9)))
     return Kept(Segmentation(found, draw(st.lists(text, max_size=3).map(tuple))), origin), size
 
 
@@ -154,7 +154,7 @@ def test_an_answer_belongs_to_its_picture() -> None:
         ({"instances": [["", 0.5]]}, "Field required"),
         ({"instances": 3}, "valid array"),
         ({"size": None}, "masks of the size None"),
-        ({"origin": ["a", "b", "c", "d", "e", 0.5]}, "valid integer"),
+        ({"origin": ["a", "b", "c", "d", "e", 0.5, 0.5]}, "valid integer"),
         ({"more": 1}, "Extra inputs"),
     ],
 )
@@ -165,7 +165,7 @@ def test_a_whole_answer_may_still_be_none(change: dict[str, Any], reason: str) -
         "instances": [(answer(1).segmentation.instances[0].mask.counts, None, 0)],
         "labels": ["shoe"],
         "warnings": [],
-        "origin": ["a", "b", "c", "d", "e", 1],
+        "origin": ["a", "b", "c", "d", "e", 1, 0.5],
     }
     whole = _sealed(document)
     assert 1 == len(from_bytes("key", whole, size=SIZE).segmentation.instances)
