@@ -34,6 +34,7 @@ from providers.contract import (
     inflate,
     is_data_uri,
     is_gzip,
+    most_inflated,
 )
 
 B = TypeVar("B", bound=Body)
@@ -78,6 +79,11 @@ async def read_request(
     raw = await _read(request, most, max_picture_bytes, room)
     try:
         if named := codings(request.headers.get("content-encoding", "")):
+            if room is not None:
+                size = len(raw)
+                for _ in named:
+                    size = most_inflated(size, most_bytes=most)
+                await room(size)
             raw = await workers.run(lambda: _inflated(raw[:], named, most), pixels=len(raw) * 4)
         return await (_from_multipart(raw, boundary, workers) if multipart else _from_json(raw, workers))
     finally:

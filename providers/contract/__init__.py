@@ -57,6 +57,7 @@ from providers.contract.inflating import (
     completed,
     inflate,
     is_gzip,
+    most_inflated,
     undo,
 )
 from providers.contract.mask import (
@@ -198,6 +199,7 @@ __all__ = [
     "is_data_uri",
     "is_gzip",
     "longest_seconds",
+    "most_inflated",
     "read_encoded",
     "shortage_of",
     "undo",

@@ -67,6 +67,11 @@ def is_gzip(body: bytes) -> bool:
     return body.startswith(_GZIP_MAGIC)
 
 
+def most_inflated(size: int, *, most_bytes: int) -> int:
+    """Return how many bytes may come of so many compressed ones, where *most_bytes* may come of any."""
+    return min(most_bytes, max(_RATIO_COUNTS_FROM, MOST_RATIO * size))
+
+
 def undo(body: bytes, header: str, *, most_bytes: int) -> Steps:
     """
     Undo what an answer was compressed with, as far as it was: its bytes decide and not its label.
@@ -119,7 +124,7 @@ def inflate(body: bytes, name: str, *, most_bytes: int) -> Steps:
     """
     pieces: list[bytes] = []
     size = 0
-    bound = min(most_bytes, max(_RATIO_COUNTS_FROM, MOST_RATIO * len(body)))
+    bound = most_inflated(len(body), most_bytes=most_bytes)
     most = f"{most_bytes} bytes" if bound == most_bytes else f"{MOST_RATIO} times its size"
     place = 0
     for _ in range(_MOST_MEMBERS):

@@ -90,23 +90,26 @@ class DecoderProcesses:
         self, function: Callable[[*Args], T], *args: *Args, pixels: int, deadline: Deadline, tenant: str
     ) -> T:
         """Call *function* in a decoder process; see `contract.Decoders`."""
-        await self._turns.take(tenant, deadline)
+        seconds = self._longest(pixels)
+        await self._turns.take(tenant, deadline, seconds=seconds)
         if deadline.passed:
             self._turns.give(tenant)
             raise DecodingLate("the deadline had passed before it was decoded")
         process = self._free.pop()  # the one that was used last is the likeliest to be there
-        job = _Job(process, function, args, self._longest(pixels), asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        job = _Job(process, function, args, seconds, loop, loop.create_future())
         late = job.loop.call_later(deadline.remaining(), job.stop, _Stop.LATE)
         done = job.loop.run_in_executor(self._threads, job.work)
         done.add_done_callback(lambda _: self._release(process, tenant))
         try:
-            await asyncio.wait((done,))
+            # A killed process may take long to be gone, all of its memory with it: nobody waits for that.
+            await asyncio.wait((done, job.called_off), return_when=asyncio.FIRST_COMPLETED)
         except BaseException:
             job.stop(_Stop.CANCELLED)
             raise
         finally:
             late.cancel()
-        value: T = self._came_of(job, done.result())
+        value: T = self._came_of(job, done.result() if done.done() else KilledFromOutside("it is being killed"))
         return value
 
     def close(self) -> None:
@@ -176,6 +179,8 @@ class _Job:
     seconds: float
     """How long it may take once the process is there."""
     loop: asyncio.AbstractEventLoop
+    called_off: asyncio.Future[None]
+    """Done as soon as it is not let to its end."""
     stopped: _Stop | None = None
     timer: asyncio.TimerHandle | None = field(default=None, init=False)
 
@@ -209,6 +214,7 @@ class _Job:
         if self.stopped is None:
             self.stopped = why
             self.process.kill()
+            self.called_off.cancel()
 
     def _begin(self) -> None:
         """Let its time run."""

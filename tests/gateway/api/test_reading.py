@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from collections.abc import Sequence
 
@@ -226,6 +227,24 @@ async def test_a_body_that_says_that_it_is_too_long_is_not_read() -> None:
     for told in (str(BODY_LIMIT + 1), "9" * 4000):
         with pytest.raises(RequestTooLarge, match="more than"):
             await read("application/json", told=told)
+
+
+async def test_room_is_asked_for_what_a_compressed_body_may_become() -> None:
+    """Before it is inflated: what it takes on the wire says nothing about what it takes in memory."""
+    asked: list[int] = []
+
+    async def room(count: int) -> None:
+        asked.append(count)
+
+    packed = gzip.compress(GOOD_JSON)
+    headers = [(b"content-type", b"application/json"), (b"content-encoding", b"gzip")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/segmentations", "headers": headers}
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": packed, "more_body": False}
+
+    body, _ = await read_request(Request(scope, receive), max_picture_bytes=MOST, workers=WORKERS, room=room)
+    assert ("shoe", JSON_BYTES) == (body.prompt, asked[-1])
 
 
 TEXT = base64.b64encode(bytes(MOST)).decode() * 90

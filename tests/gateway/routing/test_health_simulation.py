@@ -330,7 +330,7 @@ def test_the_lives_have_free_probes_of_every_kind() -> None:
     """In each kind of life free probes are made, and where they can fail some do."""
     for honesty in HONESTIES:
         made: Counter[str] = Counter()
-        for seed in range(8):
+        for seed in range(20):
             world = World(seed, honesty=honesty)
             world.live(SECONDS, gap=2.0)
             made += world.free

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ async def test_time_ends_the_work_and_not_only_the_waiting(hasty: DecoderProcess
         worker = await run(hasty, os.getpid)
         with pytest.raises(kind):
             await run(hasty, time.sleep, 60, seconds=seconds)
-        assert is_gone(worker)
+        await until(partial(is_gone, worker))
     await run(hasty, operator.add, 1, 2)
     worker = await run(hasty, os.getpid)
     call = asyncio.create_task(run(hasty, time.sleep, 60))
@@ -118,6 +119,18 @@ async def test_a_tenant_holds_half_of_the_processes() -> None:
     with pytest.raises(DecodersBusy, match="until the deadline"):
         await run(pool, operator.add, 1, 2, tenant="many", seconds=0.1)
     await asyncio.gather(*busy)
+
+
+async def test_short_work_of_a_tenant_goes_before_long_work() -> None:
+    """What may take five seconds stands back behind what may take two and has come a little later."""
+    pool, order = shared_decoders(), list[int]()
+
+    async def done(pixels: int) -> None:
+        await pool.run(time.sleep, 0.05, pixels=pixels, deadline=Deadline.after(60, time.monotonic), tenant="one")
+        order.append(pixels)
+
+    await asyncio.gather(*map(done, (9, 10**9, 10**9 + 1, 8)))
+    assert [9, 8, 10**9, 10**9 + 1] == order
 
 
 async def test_a_decoder_holds_nothing_of_the_gateway() -> None:
