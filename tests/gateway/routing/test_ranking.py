@@ -353,8 +353,8 @@ def test_waiting_is_said_before_paying_more() -> None:
 def test_every_reason_stands_in_a_quote_under_its_name() -> None:
     """The set of reasons is closed, and part of the API."""
     names = (
-        "not_wanted not_allowed unsupported_capability prompt_too_long picture_outside_limits no_price above_max_charge"
-        " budget_exceeded unavailable drained"
+        "not_wanted not_allowed unsupported_capability prompt_too_long picture_outside_limits no_price needs_key"
+        " above_max_charge budget_exceeded unavailable drained"
     )
     assert names.split() == [reason.value for reason in Reason]
 
