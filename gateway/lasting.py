@@ -145,6 +145,7 @@ async def open_lasting(
         workers=workers,
         count=ground.metrics.shared_cache,
         log=log,
+        short=lambda resource: ground.shortages.met(resource, "Redis could not be asked"),
     )
     shared = await stack.enter_async_context(sharing)
     now = await _now(settings, shared.hints, gateway_id, ground, stack)

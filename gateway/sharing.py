@@ -11,7 +11,7 @@ from gateway.admission.limits import Shared as LimitsShared
 from gateway.cache.store import SecondLevel
 from gateway.settings import ConfigProblem, SettingsError
 from gateway.store.hints import HintBoard
-from providers.contract import Clock, Workers
+from providers.contract import Clock, Resource, Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ async def shared_through(
     workers: Workers,
     count: Callable[[str], None],
     log: Any,
+    short: Callable[[Resource], None],
 ) -> AsyncIterator[Shared]:
     """
     Share through the Redis of that address while the block lasts. One that is not there is left alone for a while.
@@ -45,6 +46,7 @@ async def shared_through(
         workers: read and write answers.
         count: counts what came of each look for a shared answer.
         log: told when Redis begins to be left alone, and when it is in use again.
+        short: told of what this machine had none of to ask Redis with.
 
     Raises:
         SettingsError: the address is none.
@@ -59,8 +61,8 @@ async def shared_through(
     from gateway.store.redis_leases import RedisLeases
 
     try:
-        redis = RedisCache(url, clock=clock, log=log)
-        leases = RedisLeases(url, replica=replica, clock=clock, log=log)
+        redis = RedisCache(url, clock=clock, log=log, short=short)
+        leases = RedisLeases(url, replica=replica, clock=clock, log=log, short=short)
     except ValueError as error:  # its text is not shown: it may quote a part of the password
         problem = ConfigProblem("", None, None, "no address of Redis; write redis://[user:password@]host:port/database")
         raise SettingsError([problem], source="MASKGATE_REDIS_URL") from error

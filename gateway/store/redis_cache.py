@@ -13,7 +13,7 @@ Three decisions in it:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
-from providers.contract import Clock
+from providers.contract import Clock, Resource, shortage_of
 
 #: The most that a question waits for Redis in all.
 READ_SECONDS = 0.05
@@ -35,6 +35,9 @@ FAILURES_TO_PAUSE = 3
 PAUSE_SECONDS = 5.0
 
 T = TypeVar("T")
+
+ShortageTold = Callable[[Resource], None]
+"""Told what this machine had run out of when Redis could not be asked."""
 
 
 class CacheUnavailable(Exception):
@@ -57,11 +60,12 @@ class Stored:
 class Pause:
     """Whether Redis is left alone: for 5 s after 3 failures in a row, then for 5 s after each try that fails."""
 
-    def __init__(self, use: str, clock: Clock, log: Any) -> None:
-        """Begin with Redis in use; *use* is what the log lines call this one."""
+    def __init__(self, use: str, clock: Clock, log: Any, short: ShortageTold) -> None:
+        """Begin with Redis in use; *use* is what the log lines call this one, *short* is told of shortages of ours."""
         self._use = use
         self._clock = clock
         self._log = log
+        self._short = short
         self._failures = 0
         self._until = 0.0
         self.on = False
@@ -75,9 +79,13 @@ class Pause:
         self._until = now + PAUSE_SECONDS
         return True
 
-    def failed(self, reason: str, *, certain: bool = False) -> None:
-        """Count a failure; *certain* is one that needs no two others."""
+    def failed(self, reason: str, error: BaseException | None = None, *, certain: bool = False) -> None:
+        """Count a failure, with what was raised, if anything was; *certain* is one that needs no two others."""
         self._failures += 1
+        # redis-py raises its own error while it handles the system's, and does not name that as the cause.
+        context = None if error is None else error.__context__
+        if (resource := shortage_of(error) or shortage_of(context)) is not None:
+            self._short(resource)
         if self.on or not (certain or self._failures >= FAILURES_TO_PAUSE):
             return
         self.on = True
@@ -123,7 +131,15 @@ def bounded_client(url: str, *, seconds: float) -> Redis:
 class RedisCache:
     """Values by key in one Redis server. It may lose all of them at any time."""
 
-    def __init__(self, url: str, *, clock: Clock, log: Any, read_seconds: float = READ_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock,
+        log: Any,
+        read_seconds: float = READ_SECONDS,
+        short: ShortageTold = lambda _resource: None,
+    ) -> None:
         """
         Prepare the connections; none is made yet.
 
@@ -132,14 +148,15 @@ class RedisCache:
             clock: monotonic seconds, for the pauses.
             log: told when Redis begins to be left alone, and when it is in use again.
             read_seconds: the most that a question waits, waiting for a connection included.
+            short: told of what this machine had none of to ask Redis with.
 
         Raises:
             ValueError: it is no address of Redis.
         """
         self._client = bounded_client(url, seconds=read_seconds)
         self._read_seconds = read_seconds
-        self._reads = Pause("read", clock, log)
-        self._writes = Pause("write", clock, log)
+        self._reads = Pause("read", clock, log, short)
+        self._writes = Pause("write", clock, log, short)
         self._writing = asyncio.Semaphore(WRITES_AT_ONCE)
         self._under_way: set[asyncio.Task[Any]] = set()
 
@@ -225,7 +242,7 @@ class RedisCache:
 
     async def _within(self, seconds: float, call: Coroutine[Any, Any, T], pause: Pause) -> T:
         """Return what a call brings in time, and count how it ended."""
-        task = self._start(call)
+        task, error = self._start(call), None
         await asyncio.wait({task}, timeout=seconds)
         if not task.done():
             reason = f"no answer within {seconds} s"
@@ -236,7 +253,7 @@ class RedisCache:
         else:
             pause.succeeded()
             return task.result()
-        pause.failed(reason)
+        pause.failed(reason, error)
         raise CacheUnavailable(reason)
 
     def _start(self, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -23,7 +23,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.store.redis_cache import SOCKET_SECONDS, Pause, bounded_client
+from gateway.store.redis_cache import SOCKET_SECONDS, Pause, ShortageTold, bounded_client
 from providers.contract import Clock
 
 #: The most that a request waits for Redis in all.
@@ -98,7 +98,16 @@ class Reply:
 class RedisLeases:
     """The script's caller: one try each, bounded in time, and a Redis that fails is left alone for a while."""
 
-    def __init__(self, url: str, *, replica: str, clock: Clock, log: Any, ask_seconds: float = ASK_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        replica: str,
+        clock: Clock,
+        log: Any,
+        ask_seconds: float = ASK_SECONDS,
+        short: ShortageTold = lambda _resource: None,
+    ) -> None:
         """
         Prepare the connections; none is made yet.
 
@@ -108,6 +117,7 @@ class RedisLeases:
             clock: monotonic seconds, for the pauses.
             log: told when Redis begins to be left alone, and when it is in use again.
             ask_seconds: the most that a call takes, waiting for a connection included.
+            short: told of what this machine had none of to ask Redis with.
 
         Raises:
             ValueError: it is no address of Redis.
@@ -116,7 +126,7 @@ class RedisLeases:
         self._script = self._client.register_script(SCRIPT.read_text())
         self._replica = replica
         self.ask_seconds = ask_seconds
-        self._pause = Pause("limits", clock, log)
+        self._pause = Pause("limits", clock, log, short)
         self._under_way: set[asyncio.Task[Any]] = set()
 
     @property
@@ -200,7 +210,7 @@ class RedisLeases:
         event loop is not Redis' fault.
         """
         clock = asyncio.get_running_loop().time
-        task, until = self._start(call), clock() + seconds
+        task, until, error = self._start(call), clock() + seconds, None
         await asyncio.wait({task}, timeout=seconds)
         late = clock() - until
         if not task.done() and late > LATE_SECONDS:
@@ -213,7 +223,7 @@ class RedisLeases:
             reason = f"{type(error).__name__}: {error}"
         else:
             return task.result()
-        self._pause.failed(reason, certain=certain)
+        self._pause.failed(reason, error, certain=certain)
         raise LeasesUnavailable(reason)
 
     def _start(self, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -40,6 +40,7 @@ async def sharing(
             workers=workers,
             count=lambda result: counts.update([result]),
             log=make_logger(io.StringIO() if log is None else log),
+            short=lambda _resource: None,
         ) as shared:
             yield shared
 

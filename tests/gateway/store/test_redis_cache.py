@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import signal
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -22,8 +23,10 @@ from gateway.store.redis_cache import (
     RedisCache,
 )
 from gateway.telemetry.logs import make_logger
+from providers.contract import Resource
 from tests.gateway.store.slow_proxy import SlowProxy
 from tests.servers import Redis
+from tests.shortages import no_descriptors
 
 #: Longer than in service: a test machine that is busy is no Redis that is slow.
 READ_SECONDS = 0.4
@@ -329,3 +332,13 @@ async def test_a_read_whose_caller_goes_ends_by_itself(redis_server: Redis, cloc
     assert gone.cancelled()
     assert value is not None
     assert b"mine" == value.data
+
+
+async def test_a_missing_descriptor_is_told_as_our_own(redis_server: Redis, log: io.StringIO) -> None:
+    """Redis was not at fault that it could not be connected to."""
+    told: list[Resource] = []
+    cache = RedisCache(redis_server.url, clock=time.monotonic, log=make_logger(log), short=told.append)
+    with no_descriptors():
+        await cache.open()
+    await cache.close()
+    assert {Resource.DESCRIPTORS} == set(told)
