@@ -16,7 +16,7 @@ from typing import Self
 from gateway.problems import Overloaded, RequestTooLarge
 
 #: How long a request may wait for room: a refusal is out within a second of the request's head.
-PATIENCE_SECONDS = 0.75
+PATIENCE_SECONDS = 0.5
 RETRY_SECONDS = 1.0
 
 
@@ -28,6 +28,7 @@ class BytesInFlight:
         self.most = most
         self.taken = 0
         self._held: dict[str, int] = {}
+        self._wanted: dict[str, int] = {}  # bytes that a tenant's requests wait for
         self._waiting: OrderedDict[_Wish, None] = OrderedDict()
 
     @property
@@ -49,7 +50,7 @@ class BytesInFlight:
         Take bytes, and wait a moment where there is no room; `Hold` does that.
 
         Raises:
-            Overloaded: there was none in time.
+            Overloaded: there was none in time, or the tenant's requests that wait already would take all there is.
             RequestTooLarge: there never will be.
         """
         if hold.count + count > self.most:
@@ -59,6 +60,10 @@ class BytesInFlight:
         if not self._waiting and self.taken + count <= self.most:
             self._give(hold, count)
             return
+        wanted = self._wanted.get(hold.tenant, 0)
+        if wanted + count > self.most:  # all there is could come free, and this one would have none of it
+            raise self._overloaded()
+        self._wanted[hold.tenant] = wanted + count
         wish = _Wish(hold, count)
         self._waiting[wish] = None
         try:
@@ -66,21 +71,15 @@ class BytesInFlight:
                 await wish.granted
         except TimeoutError:
             if not wish.fulfilled:
-                raise Overloaded(
-                    f"{self.taken} bytes of requests are held, of {self.most} that this gateway holds at once",
-                    retry_after_seconds=RETRY_SECONDS,
-                ) from None
+                raise self._overloaded() from None
         finally:
             self._waiting.pop(wish, None)
+            _less(self._wanted, hold.tenant, count)
             self._give_out()  # whoever waited behind a large wish may fit
 
     def give_back(self, hold: Hold) -> None:
         """Take back what a request holds; `Hold` does that."""
-        left = self._held.get(hold.tenant, 0) - hold.count
-        if left > 0:
-            self._held[hold.tenant] = left
-        else:
-            self._held.pop(hold.tenant, None)
+        _less(self._held, hold.tenant, hold.count)
         self.taken -= hold.count
         hold.count = 0
         self._give_out()
@@ -88,6 +87,12 @@ class BytesInFlight:
     def count(self, hold: Hold, count: int) -> None:
         """Count bytes that are there already."""
         self._give(hold, count)
+
+    def _overloaded(self) -> Overloaded:
+        return Overloaded(
+            f"{self.taken} bytes of requests are held, of {self.most} that this gateway holds at once",
+            retry_after_seconds=RETRY_SECONDS,
+        )
 
     def _give(self, hold: Hold, count: int) -> None:
         hold.count += count
@@ -105,6 +110,13 @@ class BytesInFlight:
             wish.fulfilled = True
             if not wish.granted.done():
                 wish.granted.set_result(None)
+
+
+def _less(counts: dict[str, int], tenant: str, count: int) -> None:
+    """Take so much from a tenant's count, and forget the tenant at zero."""
+    counts[tenant] = counts.get(tenant, 0) - count
+    if counts[tenant] <= 0:
+        del counts[tenant]
 
 
 class Hold:

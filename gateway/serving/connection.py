@@ -30,6 +30,7 @@ from gateway.problems import (
     RequestTimeout,
     TargetTooLong,
 )
+from gateway.serving.draining import Draining
 from gateway.serving.exchange import SMALL_BYTES, Exchange
 from gateway.serving.heads import framing_of, parser_problem
 from gateway.serving.limits import EdgeLimits
@@ -67,6 +68,7 @@ class Connection(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         limits: EdgeLimits,
+        draining: Draining,
         full: bool,
     ) -> None:
         """
@@ -78,10 +80,12 @@ class Connection(HttpToolsProtocol):
             app_state: of the app.
             _loop: the running one.
             limits: what it may take.
+            draining: gives turns to read what nobody wants.
             full: whether there are too many connections, so that this one is only told so.
         """
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
+        self._draining = draining
         self._full = full
         self.reading = Reading.HEAD
         self.since = self.loop.time()
@@ -100,7 +104,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to read."""
-        self._way = GentleTransport(transport, self.loop.time)
+        self._way = GentleTransport(transport, self.loop.time, self._draining)
         super().connection_made(cast("asyncio.Transport", self._way))
 
     def data_received(self, data: bytes) -> None:
@@ -183,6 +187,8 @@ class Connection(HttpToolsProtocol):
             skips=framing.length is not None and framing.length <= SMALL_BYTES,
             expects=self.expect_100_continue and version != "1.0",
         )
+        if framing.length is None or framing.length > SMALL_BYTES:
+            self.flow.pause_reading()  # until the app asks for it: while that waits for room, it stays with the caller
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -250,7 +256,7 @@ class Connection(HttpToolsProtocol):
         elif self._given_up or self._way.closing:
             return
         elif self.reading is Reading.BODY:
-            waits = self.flow.read_paused or self.cycle.waiting_for_100_continue
+            waits = cast("Exchange", self.cycle).body_waits or self._way.has_unread()
             slow = self._pace.problem(self._body_bytes, seconds=seconds, waits_for_us=waits)
             if slow is not None:
                 self._refuse_body(slow)

@@ -13,6 +13,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from gateway.serving.connection import Connection
+from gateway.serving.draining import Draining
 from gateway.serving.limits import EdgeLimits
 
 
@@ -22,6 +23,7 @@ class Edge:
     def __init__(self, limits: EdgeLimits | None = None) -> None:
         """Bound every connection by *limits*, or by the usual ones. Nothing runs before the first connection."""
         self._limits = limits or EdgeLimits()
+        self._draining = Draining()
         self._most: int | None = None
         self._watched: ServerState | None = None
         self._looked_at = 0.0
@@ -41,7 +43,9 @@ class Edge:
             self._watched, self._looked_at = server_state, loop.time()
             loop.call_later(self._limits.tick_seconds, self._look, loop)
         full = len(server_state.connections) >= self._most and not self._make_room(server_state)
-        return Connection(config, server_state, app_state, loop, limits=self._limits, full=full)
+        return Connection(
+            config, server_state, app_state, loop, limits=self._limits, draining=self._draining, full=full
+        )
 
     def _make_room(self, server_state: ServerState) -> bool:
         """
@@ -71,6 +75,7 @@ class Edge:
         loop.call_later(self._limits.tick_seconds, self._look, loop)
         if seconds > 4 * self._limits.tick_seconds:  # the loop was busy: what came meanwhile is still to be read
             return
+        seconds = min(seconds, self._limits.tick_seconds)  # by what it is late, nobody could be heard
         for connection in connections:
             if isinstance(connection, Connection):
                 connection.check(now, seconds)

@@ -18,6 +18,7 @@ class Exchange(RequestResponseCycle):
     A request and its answer.
 
     Attributes:
+        awaited: whether the app waits for the next part of the body, and not the body for the app.
         gives_up: whether the body ends without having come: its reader is told so, and may answer.
         skips: whether an unread rest of the body is short enough to keep the connection.
     """
@@ -25,8 +26,15 @@ class Exchange(RequestResponseCycle):
     def __init__(self, *, skips: bool, **given: Any) -> None:
         """Begin; *given* is what uvicorn's own takes."""
         super().__init__(**given)
+        self.awaited = False
         self.gives_up = False
         self.skips = skips and not self.waiting_for_100_continue
+
+    @property
+    def body_waits(self) -> bool:
+        """Whether it is we who keep the body waiting: it is not asked for, or not read."""
+        asked_for = self.awaited or self.response_complete
+        return not asked_for or self.flow.read_paused or self.waiting_for_100_continue
 
     def refuse(self, problem: GatewayError) -> None:
         """Have whoever reads the body say that, and nothing else be asked on this connection."""
@@ -44,7 +52,11 @@ class Exchange(RequestResponseCycle):
     async def receive(self) -> Any:
         """Return the next part of the body, or that there will be none."""
         if not self.gives_up:
-            message = await super().receive()
+            self.awaited = True
+            try:
+                message = await super().receive()
+            finally:
+                self.awaited = False
             if not self.gives_up:
                 return message
         return {"type": "http.disconnect"}

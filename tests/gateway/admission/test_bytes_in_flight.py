@@ -48,6 +48,22 @@ async def test_room_goes_to_the_tenant_that_holds_least() -> None:
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
+async def test_who_cannot_hope_is_refused_at_once() -> None:
+    """A tenant's wishes wait while they are no more than there is in all; another's are not refused for them."""
+    held = BytesInFlight(100)
+    first, waits = held.hold("a"), [held.hold("a"), held.hold("b")]
+    await first.take(100)
+    waiting = [asyncio.create_task(hold.take(60)) for hold in waits]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        async with asyncio.timeout(0):  # without a turn of the loop
+            await held.hold("a").take(60)
+    assert 2 == held.waiting
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
 async def test_who_leaves_takes_nothing_along() -> None:
     """A wait that is cancelled holds nothing, and the next in line is served."""
     held = BytesInFlight(100)

@@ -255,6 +255,11 @@ def test_a_body_that_waits_for_us_is_not_slow(quick_url: str) -> None:
     late = head("POST /late HTTP/1.1", "Host: a", f"Content-Length: {MEGABYTE}", "Connection: close")
     (reply,) = replies_to(quick_url, late, body)
     assert (200, str(MEGABYTE)) == (reply.status, reply.body.decode())
+    with connected(quick_url) as connection:  # a caller who sends nothing until then is not slow, either
+        connection.sendall(late)
+        time.sleep(1.8)
+        connection.sendall(body)
+        assert [200] == [reply.status for reply in read_replies(connection)]
     with connected(quick_url) as connection:
         connection.sendall(late.replace(b"Connection", b"Expect: 100-continue\r\nConnection"))
         assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
