@@ -17,7 +17,6 @@ from providers.contract import (
     Fetched,
     Means,
     OwnShortage,
-    ProviderFailed,
     Resource,
     WorkersBusy,
     shortage_of,
@@ -60,18 +59,17 @@ async def decoded_apart(
 
     Raises:
         DecodingFailed: the bytes broke their decoder.
-        ProviderFailed: there was no time for the whole of it; `may_have_charged` is set.
-        OwnShortage: there was no place; `may_have_charged` is set.
+        OwnShortage: there was no place, or no time for the whole of it; `may_have_charged` is set.
     """
     while True:
         try:
             return await means.decoders.run(function, *args, pixels=pixels, deadline=deadline, tenant=tenant)
         except DecodingLate as late:
-            message = "the answer came, and the deadline passed while it was read; ask for less, or give more time"
-            raise ProviderFailed(message, elsewhere=False, may_have_charged=True) from late
+            raise read_too_late() from late
         except DecodersBusy as busy:
             if deadline.passed:
-                raise _paid_for(f"it could not be read in time: {busy}", Resource.WORKERS) from busy
+                resource = shortage_of(busy) or Resource.WORKERS
+                raise _paid_for(f"it could not be read in time: {busy}", resource) from busy
         await means.sleep(min(_PAUSE_SECONDS, deadline.remaining()))
 
 
@@ -90,6 +88,11 @@ async def brought(means: Means, url: str, *, max_bytes: int, deadline: Deadline)
             if deadline.passed:
                 raise _paid_for("a part of it could not be fetched", shortage.shortage) from shortage
         await means.sleep(min(_PAUSE_SECONDS, deadline.remaining()))
+
+
+def read_too_late() -> OwnShortage:
+    """Return what it comes to that the deadline passed while an answer was read: the time is ours, the answer came."""
+    return _paid_for("the deadline passed while it was read; ask for less, or give more time", Resource.WORKERS)
 
 
 def _paid_for(what: str, resource: Resource) -> OwnShortage:

@@ -19,10 +19,9 @@ from providers.contract import (
     Deadline,
     DecodingFailed,
     Means,
-    ProviderFailed,
 )
 from providers.contract.headers import PictureHeader
-from providers.decoding import decoded, decoded_apart
+from providers.decoding import decoded, decoded_apart, read_too_late
 from providers.masks import MaskReading, Polarity, UnreadableMask, decode_mask, read_mask_header, read_plain_mask
 from providers.side_by_side import side_by_side
 
@@ -40,8 +39,6 @@ _ALWAYS_ALLOWED_PIXELS = 4 * 1024 * 1024
 
 #: Bytes a pixel of what a decoder's time is measured by, a picture in colours.
 _USUAL_BYTES = 3
-
-_LATE = "the answer came, and the deadline passed while it was read; ask for less, or give more time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ class MaskReader:
         Return the masks in *files*, or what is wrong with them, in their order.
 
         Raises:
-            ProviderFailed: they could not be read in time; `may_have_charged` is set.
+            OwnShortage: they could not be read in time; `may_have_charged` is set.
         """
         headers = await decoded(
             self.means,
@@ -176,7 +173,7 @@ def _read_batch(
     found: list[tuple[int, MaskReading | None]] = []
     for each in batch:
         if deadline.passed:
-            raise ProviderFailed(_LATE, elsewhere=False, may_have_charged=True)
+            raise read_too_late()
         file = each.file
         found.append(
             (each.place, read_plain_mask(file.data, each.header, size=size, polarity=file.polarity, box=file.box))

@@ -30,6 +30,7 @@ from providers.contract import (
     Instance,
     Means,
     Model,
+    OwnShortage,
     Picture,
     ProviderError,
     ProviderFailed,
@@ -39,6 +40,7 @@ from providers.contract import (
     Question,
     Segmentation,
     Usage,
+    shortage_of,
 )
 from providers.local.classic import ClassicEngine
 from providers.local.engine import Engine
@@ -114,6 +116,7 @@ class Local:
         Raises:
             ProviderRefused: the picture cannot be decoded, or is not of the size that it is said to be.
             ProviderOverloaded: no decoder process was free.
+            OwnShortage: none could be started.
             ProviderUnanswered: the deadline passed; nothing is charged.
             ProviderFailed: the engine failed.
         """
@@ -129,6 +132,8 @@ class Local:
                 tenant=question.tenant,
             )
         except DecodersBusy as busy:
+            if (resource := shortage_of(busy)) is not None:
+                raise OwnShortage(f"local: {busy}", resource) from busy
             raise ProviderOverloaded(f"local: {busy}") from busy
         except DecodingLate as late:
             message = f"local: {engine.name} was still at work at the deadline"

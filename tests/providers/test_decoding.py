@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
+from dataclasses import replace
+from typing import NoReturn, cast
 
 import pytest
 
-from providers.contract import Deadline, Means, OwnShortage
-from providers.decoding import decoded
+from providers.contract import Deadline, Decoders, DecodersBusy, DecodingLate, Means, OwnShortage, Resource
+from providers.decoding import decoded, decoded_apart
 from providers.fetch import GuardedFetcher
 from providers.transport import HttpUpstream
 from providers.workers import ThreadWorkers
@@ -58,4 +61,41 @@ async def test_gives_up_at_the_deadline() -> None:
     assert (failure.value.may_have_charged, failure.value.elsewhere) == (True, False)
     free.set()
     await first
+    workers.close()
+
+
+class Failing:
+    """Decoders that raise one error."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def run(self, *_given: object, **_options: object) -> NoReturn:
+        """Raise it."""
+        raise self._error
+
+
+def not_started() -> DecodersBusy:
+    """Return what is raised where no process can be started for want of descriptors."""
+    busy = DecodersBusy("no decoder process could be started")
+    busy.__cause__ = OSError(errno.EMFILE, "Too many open files")
+    return busy
+
+
+@pytest.mark.parametrize(
+    ("error", "resource"),
+    [
+        (DecodingLate("late"), Resource.WORKERS),
+        (DecodersBusy("busy"), Resource.WORKERS),
+        (not_started(), Resource.DESCRIPTORS),
+    ],
+    ids=["late", "busy", "not started"],
+)
+async def test_what_keeps_an_answer_from_being_decoded_is_ours(error: Exception, resource: Resource) -> None:
+    """It is a shortage of our own, behind an answer that may be billed, and is tried nowhere else."""
+    workers = ThreadWorkers(threads=1, queue=0)
+    means = replace(means_with(workers), decoders=cast("Decoders", Failing(error)))
+    with pytest.raises(OwnShortage) as failure:
+        await decoded_apart(means, len, b"", pixels=1, deadline=Deadline.after(0, time.monotonic), tenant="a")
+    assert (resource, True, False) == (failure.value.shortage, failure.value.may_have_charged, failure.value.elsewhere)
     workers.close()

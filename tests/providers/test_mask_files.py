@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from providers.contract import Deadline, Mask, Means, ProviderFailed
+from providers.contract import Deadline, Mask, Means, OwnShortage
 from providers.mask_files import MaskFile, MaskReader
 from providers.masks import MaskReading, UnreadableMask
 from tests.providers.loopback import disc, file_of, real_means
@@ -87,7 +87,7 @@ async def test_twice_the_size(means: Means) -> None:
 async def test_too_late(means: Means, kind: str) -> None:
     """No mask is begun after the deadline; what was paid for is said to be."""
     files = [file_of(disc(SIZE, x=50, y=50, radius=20), kind)]
-    with pytest.raises(ProviderFailed, match="the deadline passed while it was read") as caught:
+    with pytest.raises(OwnShortage, match="the deadline passed while it was read") as caught:
         await read(means, files, deadline=Deadline.after(-1, time.monotonic))
     assert (caught.value.may_have_charged, caught.value.elsewhere) == (True, False)
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from providers.contract import Deadline, DecodersBusy, DecodingFailed, DecodingLate, Mask, longest_seconds
+from providers.contract import (
+    Deadline,
+    DecodersBusy,
+    DecodingFailed,
+    DecodingLate,
+    Mask,
+    Resource,
+    longest_seconds,
+    shortage_of,
+)
 from providers.decoders import DecoderProcesses
 from providers.decoders.messages import Returned, read_reply, reply_bytes
 from providers.decoders.pool import DecoderDefect
 from tests.decoders import shared_decoders
+from tests.shortages import no_descriptors
 
 ROOT = Path(__file__).parents[3]
 MEBIBYTE = 2**20
@@ -214,3 +225,12 @@ async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not true():  # noqa: ASYNC110 - a process of another's has no event to wait for
             await asyncio.sleep(0.01)
+
+
+async def test_a_process_that_cannot_be_started_is_our_own_shortage() -> None:
+    """Where there is no descriptor for its pipe, that is what is missing; the next one is started."""
+    with closing(DecoderProcesses(processes=1, memory_bytes=1536 * MEBIBYTE, clock=time.monotonic)) as fresh:
+        with no_descriptors(), pytest.raises(DecodersBusy) as raised:
+            await run(fresh, operator.add, 1, 2)
+        assert Resource.DESCRIPTORS is shortage_of(raised.value)
+        assert 3 == await run(fresh, operator.add, 1, 2)
