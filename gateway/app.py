@@ -97,7 +97,8 @@ def create_app(
         processes: how many gateways share this machine's cores with it, itself included.
         upstreams_here: whether the sandbox runs in this process, and so needs descriptors as well.
     """
-    metrics, log = Metrics(), make_logger(log_to)
+    metrics = Metrics()
+    log = make_logger(log_to, dropped=metrics.log_line_dropped)
     ground = Ground(
         gate=Gate(settings.limits.max_in_flight),
         bytes=BytesInFlight(_bytes_in_flight(settings)),

@@ -178,6 +178,11 @@ class Metrics:
             ["resource"],
             registry=self._registry,
         )
+        self._dropped_lines = Counter(
+            "maskgate_log_lines_dropped",
+            "Lines of the log that could not be written: the disk is full, or their reader has gone",
+            registry=self._registry,
+        )
         self._reloads = Counter(
             "maskgate_config_reloads",
             "Readings of the configuration while the gateway ran, by what came of them",
@@ -263,6 +268,10 @@ class Metrics:
     def shortage(self, resource: str) -> None:
         """Count something that this machine had run out of when it was needed."""
         self._shortages.labels(resource).inc()
+
+    def log_line_dropped(self) -> None:
+        """Count a line of the log that could not be written."""
+        self._dropped_lines.inc()
 
     def reloaded(self, result: str) -> None:
         """Count a reading of the configuration."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 import time
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -165,3 +167,30 @@ def test_every_level_writes_a_json_object_with_its_moment(level: str) -> None:
     moment = datetime.fromisoformat(line.pop("timestamp"))
     assert 0 == moment.utcoffset().total_seconds()  # type: ignore[union-attr]
     assert {"event": "something", "level": level, "count": 3, "odd": "{1}", "text": "ü\n"} == line
+
+
+def test_a_full_disk_costs_its_lines_and_nothing_else() -> None:
+    """Each line is dropped and counted, and nothing is raised, at the end neither."""
+    dropped: list[None] = []
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        log = make_logger(full, dropped=lambda: dropped.append(None))
+        for _ in range(3):
+            log.info("request", path="x" * 5000)
+    log.info("request")  # the target is closed
+    assert 4 == len(dropped)
+
+
+def test_a_line_behind_half_a_line_stands_alone(tmp_path: Path) -> None:
+    """What was cut off by a full disk does not spoil the next line, once there is room again."""
+    file, soft_hard = tmp_path / "log", resource.getrlimit(resource.RLIMIT_FSIZE)
+    dropped: list[None] = []
+    with file.open("w", encoding="utf-8") as target:
+        log = make_logger(target, dropped=lambda: dropped.append(None))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, soft_hard[1]))
+        try:
+            log.info("request", path="x" * 200)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, soft_hard)
+        log.info("request", path="/")
+    first, second = file.read_text(encoding="utf-8").splitlines()
+    assert (1, 100, "/") == (len(dropped), len(first), json.loads(second)["path"])
