@@ -3,7 +3,10 @@ How many bytes of requests' bodies and fetched pictures are held at once, in the
 
 They are taken before they are read, and given back when the request is done. Who finds no room waits a moment; room
 that comes free goes to whoever waits longest of the tenant that holds least, so that one tenant's uploads do not keep
-out another's. What providers send is counted and never waits: it is paid for, and what it would wait for waits for it.
+out another's.
+
+What providers send is not among them: it is paid for, and never waits. It is bounded for each call by what was asked
+instead: an answer and each mask by the picture's pixels, the masks by their number (see the adapters).
 """
 
 from __future__ import annotations
@@ -83,10 +86,6 @@ class BytesInFlight:
         self.taken -= hold.count
         hold.count = 0
         self._give_out()
-
-    def count(self, hold: Hold, count: int) -> None:
-        """Count bytes that are there already."""
-        self._give(hold, count)
 
     def _overloaded(self) -> Overloaded:
         return Overloaded(
