@@ -22,6 +22,7 @@ Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 LABELS: dict[str, tuple[str, ...]] = {
     "maskgate_bytes_in_flight": ("count",),
     "maskgate_own_resource_shortages_total": ("resource",),
+    "maskgate_log_lines_dropped_total": (),
     "maskgate_requests_total": ("outcome",),
     "maskgate_request_seconds_count": (),
     "maskgate_request_seconds_sum": (),
@@ -89,6 +90,7 @@ def busy() -> Metrics:
     metrics.drifted("runflow-eu", 0)
     metrics.opened("prodia", "denied")
     metrics.shortage("descriptors")
+    metrics.log_line_dropped()
     metrics.reloaded("applied")
     metrics.reloaded("refused")
     metrics.reloaded("refused")
@@ -128,6 +130,7 @@ def test_what_happened_is_counted_once() -> None:
         ("maskgate_deployment_openings_total", (("cause", "denied"), ("deployment", "prodia"))): 1,
         ("maskgate_config_reloads_total", (("result", "applied"),)): 1,
         ("maskgate_own_resource_shortages_total", (("resource", "descriptors"),)): 1,
+        ("maskgate_log_lines_dropped_total", ()): 1,
         ("maskgate_bytes_in_flight", (("count", "limit"),)): 100,
         ("maskgate_bytes_in_flight", (("count", "taken"),)): 60,
         ("maskgate_bytes_in_flight", (("count", "waiting"),)): 5,
