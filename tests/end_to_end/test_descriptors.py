@@ -2,16 +2,18 @@
 
 import asyncio
 import base64
+import errno
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import aiohttp
+import httpx
 import pytest
 
-from tests.end_to_end.household import House, gateway_process
+from tests.end_to_end.household import House, gateway_process, gateway_running
 from tests.end_to_end.ledger import assert_books_agree
 from tests.end_to_end.upstreams import NAMES, Upstreams
 
@@ -74,3 +76,30 @@ async def test_calls_beyond_the_descriptors_are_told_to_come_back(
     ledger, books = house.ledger(), upstreams.books()
     assert len(good) == sum(each.ended == "settle" for each in ledger) == len(books)
     assert_books_agree(ledger, books)
+
+
+async def none_left(**_given: object) -> NoReturn:
+    """Stand in for what connects: there is no descriptor left."""
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_a_descriptor_that_is_missing_behind_the_reservation_costs_nothing(
+    upstreams: Upstreams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attempt is released, the caller told to come back, the resource named, and nobody's breaker opens."""
+    body = asked(upstreams)
+    with (
+        gateway_running(upstreams.sandbox, tmp_path / "house") as house,
+        httpx.Client(base_url=house.url, timeout=60) as client,
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr("aiohappyeyeballs.start_connection", none_left)
+            for _ in range(10):
+                refused = client.post("/v1/segmentations", json=body)
+                assert (429, "overloaded") == (refused.status_code, refused.json()["code"])
+        ready = client.get("/readyz")
+        assert (503, ["descriptors"]) == (ready.status_code, list(ready.json()["shortages"]))
+        listed = client.get("/v1/deployments").json()["deployments"]
+        assert {"closed"} == {each["health"]["state"] for each in listed if each["name"] in NAMES}
+        assert {"release"} == {each.ended for each in house.ledger()}
+        assert 200 == client.post("/v1/segmentations", json=body).status_code
