@@ -248,7 +248,7 @@ async def recall_or_buy(purchase: Purchase, screening: Screening, digest: str, s
     Raises:
         GatewayError: nobody answered, or nobody could be asked.
     """
-    with services.uses:
+    with services.uses, purchase.request.held:
         if purchase.request.cache.mode is CacheMode.USE:
             kept = await recall_shared(digest, purchase.request, services)
             if kept is not None:
@@ -331,7 +331,7 @@ async def _first_answer(purchase: Purchase, candidates: Sequence[Candidate], dig
         return await first_answer(candidates, asked, places, again, deadline=deadline, max_attempts=max_attempts)
 
     async def counted(candidate: Candidate, deadline: Deadline, /, *, place: Place | None) -> Kept | Passed:
-        with services.uses:  # it may outlive the question
+        with services.uses, request.held:  # it may outlive the question
             return await asked(candidate, deadline, place=place)
 
     def leave(task: asyncio.Task[Kept | Passed]) -> None:

@@ -8,6 +8,7 @@ its own. Nothing here is changed after it is made.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
@@ -213,6 +214,8 @@ class SegmentationRequest:
     """Whether the answer says why each deployment was chosen or was not."""
     tags: tuple[tuple[str, str], ...] = ()
     metadata: Mapping[str, object] = field(default_factory=dict)
+    held: AbstractContextManager[object] = field(default_factory=nullcontext, compare=False)
+    """What the picture takes up: entered by work that may outlive the request, and so keeps the picture for longer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,13 +119,19 @@ def _less(counts: dict[str, int], tenant: str, count: int) -> None:
 
 
 class Hold:
-    """The bytes of one request."""
+    """
+    The bytes of one request.
 
-    __slots__ = ("_bytes", "count", "tenant")
+    Entered by the request, and again by each piece of work that may outlive it with its picture: given back when the
+    last of them ends.
+    """
+
+    __slots__ = ("_bytes", "_users", "count", "tenant")
 
     def __init__(self, held_by: BytesInFlight, tenant: str) -> None:
         """Begin with none."""
         self._bytes = held_by
+        self._users = 0
         self.tenant = tenant
         self.count = 0
 
@@ -140,14 +146,17 @@ class Hold:
         await self._bytes.take(self, count)
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Begin to use them."""
+        self._users += 1
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give all of them back."""
-        self._bytes.give_back(self)
+        """Give all of them back, unless others use them still."""
+        self._users -= 1
+        if not self._users:
+            self._bytes.give_back(self)
 
 
 class _Wish:

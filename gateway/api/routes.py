@@ -126,7 +126,7 @@ async def _admitted(
 
 async def _segmented(asked: _Asked, house: House, trace: Trace, started: float) -> Response:
     """Bring the picture, answer, and write the answer; under an Idempotency-Key that is a task of its own."""
-    with house.services.uses:
+    with house.services.uses, asked.held:
         return await _answered(asked, house, trace, started)
 
 
@@ -315,7 +315,7 @@ async def _with_picture(asked: _Asked, house: House) -> tuple[SegmentationReques
     )
     fetch_ms = round((clock() - started) * 1000)
     request = normalize(asked.body, picture, request_id=asked.answer_id, caller=asked.caller, deadline=asked.deadline)
-    return request, fetch_ms
+    return replace(request, held=asked.held), fetch_ms
 
 
 async def caller_of(request: Request, scope: Scope | None = None) -> Caller:

@@ -19,7 +19,7 @@ async def test_as_many_as_fit_are_held_and_the_next_is_refused() -> None:
         await holds[9].take(10)
     assert (1.0, 90, 0) == (refused.value.retry_after_seconds, held.taken, held.waiting)
     for hold in holds:
-        hold.__exit__(None, None, None)
+        held.give_back(hold)
     assert held.taken == 0
 
 
@@ -39,13 +39,24 @@ async def test_room_goes_to_the_tenant_that_holds_least() -> None:
     await asyncio.sleep(0)
     waiting.append(asyncio.create_task(waits(held.hold("modest"))))
     await asyncio.sleep(0)
-    first.__exit__(None, None, None)
-    second.__exit__(None, None, None)
+    held.give_back(first)
+    held.give_back(second)
     await asyncio.sleep(0.01)
     assert ["modest", "greedy"] == order
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_work_that_outlives_its_request_keeps_the_bytes() -> None:
+    """They are given back when the last that uses them ends."""
+    held = BytesInFlight(100)
+    with (hold := held.hold("a")):
+        await hold.take(60)
+        hold.__enter__()
+    assert 60 == held.taken
+    hold.__exit__(None, None, None)
+    assert 0 == held.taken
 
 
 async def test_who_cannot_hope_is_refused_at_once() -> None:
@@ -74,7 +85,7 @@ async def test_who_leaves_takes_nothing_along() -> None:
     await asyncio.sleep(0)
     waits.cancel()
     await asyncio.wait({waits})
-    first.__exit__(None, None, None)
+    held.give_back(first)
     await follows
     assert (80, 0) == (held.taken, gone.count)
 
