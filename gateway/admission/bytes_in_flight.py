@@ -5,8 +5,8 @@ They are taken before they are read, and given back when the request is done. Wh
 that comes free goes to whoever waits longest of the tenant that holds least, so that one tenant's uploads do not keep
 out another's.
 
-What providers send is not among them: it is paid for, and never waits. It is bounded for each call by what was asked
-instead: an answer and each mask by the picture's pixels, the masks by their number (see the adapters).
+What providers send is not among them: it is paid for, and never waits. It is bounded for each call instead, by its
+adapter: Runflow's answers by 64 MiB, Prodia's and each mask by the picture's pixels, the masks by their number.
 """
 
 from __future__ import annotations
