@@ -25,7 +25,7 @@ from gateway.accounting import Ledger
 from gateway.accounting.alerts import Alerts
 from gateway.accounting.webhooks import Message, Webhook, signing_keys
 from gateway.admission import BytesInFlight, Gate
-from gateway.admission.descriptors import DescriptorBudget, own_budget
+from gateway.admission.descriptors import DescriptorBudget, own_budget, raise_limit
 from gateway.admission.machine_memory import usual_bytes_in_flight
 from gateway.api.application import build_api
 from gateway.api.callbacks import READ_AT_ONCE, callback_url
@@ -149,6 +149,7 @@ def create_app(
 
 async def open_sandbox(*, host: str = "127.0.0.1", port: int = 0, strict: bool = False) -> Sandbox:
     """Start the fake upstreams on sockets of their own; *strict* ones refuse fields that no document names."""
+    raise_limit()
     workers = ThreadWorkers(threads=2, queue=4096)
     return await Sandbox.start(host=host, port=port, workers=workers, strict=strict)
 

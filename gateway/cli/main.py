@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from gateway.admission.descriptors import raise_limit
 from gateway.cli.budgets import budgets
 from gateway.cli.config import config
 from gateway.cli.db import db
@@ -49,12 +48,11 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the shape of typer's
 @app.callback()
 def _options(
     *,
-    version: Annotated[  # noqa: ARG001 - its callback does it
+    version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
     """One API for image segmentation over every provider that can do it."""
-    raise_limit()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ Their PNG files are written from the small ones: a row that repeats the one abov
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -27,7 +28,7 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 _WHOLE_SIDE = 640
 """Pixels; a picture with no longer side is segmented as it is."""
 _WORK_SIDE = 160
-"""Pixels of the longest side that any larger picture is segmented at."""
+"""Pixels of the side of the square that has as many pixels as any larger picture is segmented at."""
 _SMOOTH_SIDE = 640
 """Pixels of the longest side that its masks' borders are smoothed at."""
 _MOST_MASKS = 4
@@ -61,7 +62,8 @@ def invent(engine: Engine, data: bytes, ask: Ask) -> list[Invented]:
     size = (head.height, head.width)
     if is_small(head):
         return [Invented(mask, None) for mask in segments(engine, decode(data), ask)]
-    rgb = _reduced(data, _WORK_SIDE)
+    longest = _WORK_SIDE * math.sqrt(max(size) / min(size))  # of as many pixels as a square of that side has
+    rgb = _reduced(data, round(min(longest, _SMOOTH_SIDE)))
     found = segments(engine, rgb, _scaled(ask, rgb.shape[1] / size[1], rgb.shape[0] / size[0]))[:_MOST_MASKS]
     return [_grown(mask.bitmap, size) for mask in found]
 

@@ -16,7 +16,7 @@ from aiohttp import web
 from gateway.app import create_app
 from gateway.serving import running
 from gateway.settings import settings_from_yaml
-from tests.end_to_end.asking import Caller, on, text
+from tests.end_to_end.asking import Caller, Reply, on, text
 from tests.end_to_end.household import configuration
 from tests.end_to_end.masks import bitmap_of, iou
 from tests.end_to_end.upstreams import Upstreams
@@ -42,6 +42,11 @@ def asking(picture: bytes, *deployments: str, **more: Any) -> dict[str, Any]:
     return {"image": image, "prompts": [text("disc")], "route": on(*deployments), **more}
 
 
+def done_to(reply: Reply) -> list[str]:
+    """Return what was done to the picture; that the sandbox invents masks of pictures like these is another matter."""
+    return [said for said in reply.body["answers"][0]["warnings"] if "its masks are invented" not in said]
+
+
 async def test_icon_and_scan_go_through_prodia(visitor: Caller) -> None:
     """A picture of 100 pixels and one of 5,000 get masks at their own size, and a warning that says what was done."""
     for (width, height), done in (
@@ -50,7 +55,7 @@ async def test_icon_and_scan_go_through_prodia(visitor: Caller) -> None:
     ):
         pixels = disc(width, height)
         reply = await visitor.segment(asking(file_of(pixels), "prodia"))
-        (warning,) = reply.body["answers"][0]["warnings"]
+        (warning,) = done_to(reply)
         assert done in warning
         truth = (pixels[:, :, 2] > 128).astype(np.uint8)
         masks = [bitmap_of(each["mask"]) for each in reply.body["instances"]]
@@ -70,7 +75,7 @@ async def test_strict_leaves_a_deployment_out(visitor: Caller, upstreams: Upstre
     assert [] == upstreams.books()
     reply = await visitor.segment(request)
     assert [("runflow-eu", "succeeded")] == reply.attempts
-    assert [] == reply.body["answers"][0]["warnings"]
+    assert [] == done_to(reply)
 
 
 async def test_strict_is_not_answered_from_a_changed_picture(caller: Caller) -> None:
@@ -90,7 +95,7 @@ async def test_failover_goes_back_to_the_picture_itself(caller: Caller, upstream
     reply = await caller.segment(request)
     assert ["prodia", "runflow-eu"] == [deployment for deployment, _ in reply.attempts]
     assert "succeeded" == reply.attempts[1][1]
-    assert [] == reply.body["answers"][0]["warnings"]
+    assert [] == done_to(reply)
 
 
 async def test_sixteen_prompts_about_an_icon_are_all_answered(visitor: Caller) -> None:
@@ -99,7 +104,7 @@ async def test_sixteen_prompts_about_an_icon_are_all_answered(visitor: Caller) -
     request["prompts"] = [text(f"disc {number}") for number in range(16)]
     reply = await visitor.segment(request)
     assert ["miss"] * 16 == reply.caches
-    assert 16 == len([each for each in reply.body["answers"] if "64x60" in each["warnings"][0]])
+    assert 16 == len([each for each in reply.body["answers"] if any("64x60" in said for said in each["warnings"])])
 
 
 async def test_what_cannot_be_made_to_fit_is_told_before_anything_is_spent(

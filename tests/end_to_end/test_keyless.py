@@ -34,6 +34,7 @@ def dear_house(upstreams: Upstreams, tmp_path: Path) -> Iterator[House]:
     sold = {index: {**each, **SOLD} for index, each in enumerate(listed) if each["name"] in {"runflow-us", "prodia"}}
     changes: dict[str, dict[Any, Any]] = {
         "deployments": sold,
+        "fetch": {"instead": {}},  # which is for sandboxes alone
         "tenants": {"_keyless": {"markup": "0", "share_cache": True}, "sharer": {"share_cache": True}},
     }
     with gateway_running(upstreams.sandbox, tmp_path / "dear", changes=changes) as house:

@@ -69,6 +69,7 @@ def rude_house(upstreams: Upstreams, rude: tuple[type[_Rude], int], tmp_path: Pa
     changes: dict[str, dict[Any, Any]] = {
         "tenants": {"acme": {"share_cache": True}, "globex": {"share_cache": True}},
         "deployments": {2: deployment},
+        "fetch": {"instead": {}},  # which is for sandboxes alone
     }
     with gateway_running(upstreams.sandbox, tmp_path / "rude", changes=changes) as house:
         yield house

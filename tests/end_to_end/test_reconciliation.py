@@ -42,7 +42,6 @@ def question(upstreams: Upstreams, *deployments: str) -> dict[str, Any]:
         ({"kind": "cut_body"}, 502),
         ({"kind": "bad_json"}, 502),
         ({"kind": "lost_answer", "on": "poll"}, 504),
-        ({"kind": "status", "status": 403, "on": "download"}, 502),
     ],
     ids=lambda value: "_".join(map(str, value.values())) if isinstance(value, dict) else "",
 )

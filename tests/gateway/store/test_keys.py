@@ -69,7 +69,7 @@ async def test_a_key_without_wishes_may_spend_and_read_but_not_administer(keys: 
 
 def test_a_key_with_no_scope_is_refused() -> None:
     """There is no key that could do nothing."""
-    with pytest.raises(ValueError, match="at least one scope; there are segment, usage, admin"):
+    with pytest.raises(ValueError, match="at least one scope; there are segment, usage, metrics, admin"):
         Grant(frozenset())
 
 
