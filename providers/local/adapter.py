@@ -37,6 +37,7 @@ from providers.contract import (
     ProviderOverloaded,
     ProviderRefused,
     ProviderUnanswered,
+    ProviderUnreachable,
     Question,
     Segmentation,
     Usage,
@@ -117,10 +118,13 @@ class Local:
             ProviderRefused: the picture cannot be decoded, or is not of the size that it is said to be.
             ProviderOverloaded: no decoder process was free.
             OwnShortage: none could be started.
-            ProviderUnanswered: the deadline passed; nothing is charged.
+            ProviderUnreachable: the deadline had passed before.
+            ProviderUnanswered: the deadline passed while it was worked on; nothing is charged.
             ProviderFailed: the engine failed.
         """
         engine = self._engines[deployment.model]
+        if deadline.passed:
+            raise ProviderUnreachable("local: the deadline had passed before it was begun")
         height, width = question.picture.size
         try:
             instances, seconds = await self._means.decoders.run(

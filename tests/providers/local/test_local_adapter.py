@@ -33,6 +33,7 @@ from providers.contract import (
     ProviderOverloaded,
     ProviderRefused,
     ProviderUnanswered,
+    ProviderUnreachable,
     Question,
     Secret,
     Upstream,
@@ -212,11 +213,17 @@ async def test_a_picture_that_breaks_its_decoder_is_refused(workers: ThreadWorke
         assert (elsewhere, True, False) == (error.elsewhere, error.invalid_picture, error.may_have_charged)
 
 
-@pytest.mark.parametrize("seconds", [-1.0, 0.3])
-async def test_work_past_the_deadline_is_unanswered_and_free(workers: ThreadWorkers, seconds: float) -> None:
+async def test_a_deadline_that_has_passed_starts_nothing(workers: ThreadWorkers) -> None:
+    """Without time left the engine is not called."""
+    deadline = Deadline.after(-1, time.monotonic)
+    with pytest.raises(ProviderUnreachable, match="before it was begun"):
+        await Local(means(workers), [Slow()]).segment(AUTOMATIC, SLOWLY, attempt_id="a", deadline=deadline)
+
+
+async def test_work_past_the_deadline_is_unanswered_and_free(workers: ThreadWorkers) -> None:
     """The caller hears at the deadline, nothing may have been charged, and the next question is answered."""
     local = Local(means(workers), [Slow(), ClassicEngine()])
-    deadline = Deadline.after(seconds, time.monotonic)
+    deadline = Deadline.after(0.3, time.monotonic)
     with pytest.raises(ProviderUnanswered, match="still at work at the deadline") as late:
         await local.segment(AUTOMATIC, SLOWLY, attempt_id="a", deadline=deadline)
     assert (late.value.elsewhere, late.value.may_have_charged) == (True, False)
