@@ -86,6 +86,11 @@ class DecoderProcesses:
         """How many processes there are."""
         return sum(process.alive for process in self._all)
 
+    @property
+    def busy(self) -> int:
+        """How many processes are at work, or being killed."""
+        return len(self._all) - len(self._free)
+
     async def run(
         self, function: Callable[[*Args], T], *args: *Args, pixels: int, deadline: Deadline, tenant: str
     ) -> T:

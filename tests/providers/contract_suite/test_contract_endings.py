@@ -237,5 +237,6 @@ async def test_no_free_worker_is_said_in_time(
             done.set()
             await work
             decoding.cancel()
+            await asyncio.gather(decoding, return_exceptions=True)
         answer, _ = await busy.ask(known.question())
         assert "" == known.wrong(answer, least_iou=subject.least_iou)
