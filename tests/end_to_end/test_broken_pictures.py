@@ -76,31 +76,31 @@ OF_PROVIDERS = (
 
 
 class Masks:
-    """Puts broken masks in the place of every third of a provider's: of more, its breaker would open."""
+    """Breaks the masks of every third of a provider's answers or fewer: of more, its breaker would open."""
 
     def __init__(self, seed: int) -> None:
         """Break masks by a seed."""
         self.on = False
         self.broken = 0
-        self._calls = 0
+        self._calls = Counter[int]()
         self._files = broken(seed, masks=True)
 
-    def _breaks(self) -> bool:
-        """Whether this answer is to be broken."""
-        self._calls += 1
-        return self.on and self._calls % 3 == 0
+    def _breaks(self, every: int) -> bool:
+        """Whether this file or answer, one of *every* so many, is to be broken."""
+        self._calls[every] += 1
+        return self.on and self._calls[every] % every == 0
 
     def _next(self) -> bytes:
         self.broken += 1
         return next(self._files)
 
     def download(self, genuine: Genuine) -> bytes:
-        """Answer a mask's address."""
-        return replace(genuine, body=self._next()).message() if self._breaks() else genuine.message()
+        """Answer a mask's address; an answer has two of them."""
+        return replace(genuine, body=self._next()).message() if self._breaks(8) else genuine.message()
 
     def job(self, genuine: Genuine) -> bytes:
         """Answer Prodia's job: every picture among the parts is a broken one."""
-        if "boundary=" not in genuine.kind or not self._breaks():
+        if "boundary=" not in genuine.kind or not self._breaks(4):
             return genuine.message()
         boundary = b"--" + genuine.kind.partition("boundary=")[2].strip('"').encode()
         parts = genuine.body.split(boundary)
@@ -234,6 +234,7 @@ async def send_all(around: Surroundings, ways: Sequence[Way], *, seed: int, coun
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # some pictures have more than a megabyte
 async def test_broken_pictures_hurt_nobody(around: Surroundings) -> None:
     """
     The gateway outlives every picture, says whose fault it is, in time, and its memory comes back.
