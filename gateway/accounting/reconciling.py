@@ -54,7 +54,7 @@ AT_ONCE = 4
 
 #: Failures in a row after which an account rests, and how long at most, in seconds.
 FAILURES_IN_A_ROW = 3
-LONGEST_REST_SECONDS = 60.0
+LONGEST_REST_SECONDS = 20.0
 
 #: Absence is believed once it was said twice, so far apart, in seconds on the monotonic clock: the calendar may jump.
 ABSENT_AGAIN_SECONDS = 5.0

@@ -48,7 +48,7 @@ class Habits:
 
     smart_format: str = "png"
     """In what format Smart Segmentation writes its mask: `png` or `webp`."""
-    smart_masks: str = "one"
+    smart_masks: str = "each"
     """Whether Smart Segmentation brings all that is named in `one` mask, or `each` thing in its own."""
     smart_polarity: str = "normal"
     """`normal`: white is what was asked for; `inverted`: black is."""
@@ -75,7 +75,7 @@ class Habits:
 
 FIELDS: Mapping[str, Field] = {
     "smart_format": choice("format of Smart Segmentation's mask", "png", "webp"),
-    "smart_masks": choice("whether all that is named comes in one mask, or each thing in its own", "one", "each"),
+    "smart_masks": choice("whether all that is named comes in one mask, or each thing in its own", "each", "one"),
     "smart_polarity": choice("whether white or black is what was asked for", "normal", "inverted"),
     "smart_extensions": Field(
         flag, "whether image_url has to end in a picture's extension (default true)", required=False, default=True

@@ -135,7 +135,7 @@ async def test_a_throttled_region_is_left_alone_for_as_long_as_it_asks(
     assert [(EU, "succeeded")] == (await caller.segment(question(upstreams))).attempts
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 async def test_traffic_leaves_a_slow_region_and_comes_back(caller: Caller, upstreams: Upstreams) -> None:
     """Under `fastest` nine of ten go to the region that is not ten times slower; once it is well it is found again."""
     body = question(upstreams, strategy="fastest", deployments=list(RUNFLOW))

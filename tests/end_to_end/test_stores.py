@@ -94,7 +94,6 @@ async def test_smart_segmentation_returns_all_its_masks(
     smart_house: House, upstreams: Upstreams, session: aiohttp.ClientSession
 ) -> None:
     """One run, one price, one or more masks."""
-    upstreams.behave("runflow-eu", smart_masks="each")
     scene = upstreams.scene("shoes")
     body = {"image": {"url": scene.url}, "prompt": "shoe", "route": on("runflow-eu")}
     reply = await Caller(smart_house.url, session).segment(body)

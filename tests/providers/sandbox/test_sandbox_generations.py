@@ -136,7 +136,7 @@ async def test_smart_segmentation_brings_one_mask_of_all_that_is_named(
     file_format: str, lead: bytes, polarity: str, control: Any, runflow: Any, decode_mask: Any
 ) -> None:
     """All shoes come as one mask, in the format and the polarity that is on, for $0.12."""
-    await control.habits("runflow-eu", smart_format=file_format, smart_polarity=polarity)
+    await control.habits("runflow-eu", smart_format=file_format, smart_masks="one", smart_polarity=polarity)
     run = await runflow.smart((await control.scene("shoes"))["image_url"], "shoe")
     output = run["output"]
     assert {"seed": None, "timing": None, "nsfw_detected": None} == {
@@ -157,7 +157,6 @@ async def test_smart_segmentation_may_bring_each_thing_in_a_mask_of_its_own(
     control: Any, runflow: Any, decode_mask: Any
 ) -> None:
     """The page says one or more; it is one run all the same, for one price."""
-    await control.habits("runflow-eu", smart_masks="each")
     run = await runflow.smart((await control.scene("shoes"))["image_url"], "shoe")
     masks = [Mask.from_bitmap(decode_mask(await runflow.download(each["url"]))) for each in run["output"]["outputs"]]
     assert masks == [*await control.truth("shoes", "left shoe"), *await control.truth("shoes", "right shoe")]
@@ -202,7 +201,7 @@ async def test_habits_are_read_switched_and_go_back(control: Any) -> None:
     assert "cents" == (await control.habits("runflow-eu", balance="cents"))["balance"]
     usual = {
         "smart_format": "png",
-        "smart_masks": "one",
+        "smart_masks": "each",
         "smart_polarity": "normal",
         "smart_extensions": True,
         "balance": "decimal",
