@@ -20,6 +20,7 @@ from gateway.serving import running
 from gateway.settings import settings_from_yaml
 from tests.end_to_end.household import configuration
 from tests.end_to_end.loop_monitor import LoopMonitor, sandbox_process
+from tests.end_to_end.upstreams import Upstreams
 from tests.gateway.intake.picture_files import exif
 
 #: A caller in a process of its own, so that its work is not taken for the gateway's.
@@ -48,6 +49,7 @@ class Watched:
 
     url: str
     monitor: LoopMonitor
+    upstreams: Upstreams
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         with running(lambda: monitor.watched(create_app(settings, log_to=log, show=lambda _key: None))) as url:
             gc.collect()
             gc.freeze()  # as `serve` does: what other tests have left in memory is not walked over meanwhile
-            yield Watched(url, monitor)
+            yield Watched(url, monitor, Upstreams(sandbox))
             gc.unfreeze()
 
 
@@ -150,7 +152,9 @@ def test_answer_of_32_masks_keeps_nobody_waiting(watched: Watched, masks: str, t
     request = {"prompt": "disc", "cache": {"mode": "skip"}, "max_masks": 32, "output": {"masks": masks}}
     route = {"strategy": "priority", "deployments": ["runflow-eu"], "deadline_seconds": 100}
     body, media_type = as_parts(scan(4000, 3000, ".png"), {**request, "route": route})
+    watched.upstreams.strike("runflow-eu", {"kind": "too_many_masks", "count": 32})
     waited, answer = least_of_rounds(watched, body, media_type, tmp_path)
+    watched.upstreams.strike("runflow-eu")
     assert 32 == len(answer["instances"])
     assert MOST_MS >= waited
 
