@@ -24,11 +24,12 @@ class Flights(Generic[T]):
 
     def __contains__(self, name: Hashable) -> bool:
         """Whether work of that name is in flight."""
-        return name in self._named
+        return self._in_flight(name) is not None
 
     def leader(self, name: Hashable | None) -> Any:
         """Return what `join` was told of whoever has begun the work of that name; None where it is not in flight."""
-        return self._named[name][1] if name in self._named else None
+        flight = self._in_flight(name)
+        return None if flight is None else flight[1]
 
     async def join(
         self, name: Hashable | None, work: Callable[[], Coroutine[Any, Any, T]], *, leader: object = None
@@ -41,8 +42,10 @@ class Flights(Generic[T]):
             work: started at most once for each flight.
             leader: whoever begins it, where it is not in flight.
         """
-        task = self._named[name][0] if name is not None and name in self._named else None
-        if task is None:
+        flight = self._in_flight(name)
+        if flight is not None:
+            task = flight[0]
+        else:
             task = asyncio.create_task(work())
             self._all.add(task)
             if name is not None:
@@ -71,6 +74,16 @@ class Flights(Generic[T]):
                 task.cancel()
             await asyncio.wait(set(self._all))
         return len(late)
+
+    def _in_flight(self, name: Hashable | None) -> tuple[asyncio.Task[T], Any] | None:
+        """
+        Return the work of that name.
+
+        Work that has ended is not in flight, though the loop may tell us of its end only after whoever asks now: to
+        wait for it would not let the loop go on, so that whoever asks again upon its failure would do so for ever.
+        """
+        flight = self._named.get(name)
+        return None if flight is None or flight[0].done() else flight
 
     def _landed(self, name: Hashable | None, task: asyncio.Task[Any]) -> None:
         self._all.discard(task)

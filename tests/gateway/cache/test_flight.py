@@ -45,6 +45,28 @@ async def test_who_asks_after_the_landing_starts_anew() -> None:
     assert 2 == work.started
 
 
+async def test_work_that_has_ended_is_joined_by_nobody() -> None:
+    """Who asks in the same turn of the loop in which work fails begins anew, and again upon a failure, without end."""
+    flights, work, late = Flights[str](), Work(), list[asyncio.Task[str]]()
+
+    async def ask_again() -> str:
+        for _ in range(10):
+            try:
+                return await flights.join("question", work)
+            except ValueError:
+                assert flights.leader("question") is None
+        return "the same failure again and again"
+
+    async def fail() -> str:
+        late.append(asyncio.create_task(ask_again()))
+        raise ValueError
+
+    work.finish.set_result("answer")
+    with pytest.raises(ValueError, match=r"^$"):
+        await flights.join("question", fail, leader="first")
+    assert ["answer"] == await asyncio.gather(*late)
+
+
 async def test_other_names_and_no_name_are_never_shared() -> None:
     """Two questions fly side by side, and so do two that may not be shared."""
     flights, work = Flights[str](), Work()
