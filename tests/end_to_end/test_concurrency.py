@@ -135,7 +135,7 @@ async def test_many_questions_over_a_breaking_region(crowd: Caller, busy_house: 
     assert_books_agree(ledger, upstreams.books_of(ends["settle"] + ends["hold"]))
 
 
-@pytest.mark.parametrize("count", [50, MANY])
+@pytest.mark.parametrize("count", [50, pytest.param(MANY, marks=pytest.mark.slow)])
 async def test_equal_requests_buy_once(crowd: Caller, busy_house: House, upstreams: Upstreams, count: int) -> None:
     """Equal requests at once are one call and one charge; the others wait for it and say what they saved."""
     upstreams.strike("runflow-eu", {"kind": "latency", "seconds": 3})

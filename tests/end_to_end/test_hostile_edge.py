@@ -98,6 +98,7 @@ ATTACKS: dict[str, Attack] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ATTACKS)
 async def test_strangers_do_not_stop_an_honest_caller(
     gateway: Process, sandbox: RunningSandbox, session: aiohttp.ClientSession, name: str

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -235,7 +236,7 @@ def _parsed(data: bytes) -> Iterator[Reply]:
 
 def test_who_is_slow_is_told_and_dropped(quick_url: str) -> None:
     """Silence, a dripping head and a dripping body end in 408 and a closed connection, with or without a length."""
-    for start, drip in (
+    starts_and_drips = (
         (b"", b""),
         (b"GET /hello HTTP/1.1\r\nA: ", b"b"),
         (b"", b"\r\n"),
@@ -244,8 +245,11 @@ def test_who_is_slow_is_told_and_dropped(quick_url: str) -> None:
         (CHUNKED, b"1\r\nx\r\n"),
         (CHUNKED + b"1;", b"a"),
         (head(GET, "Host: a") + b"GET /hello HTTP", b""),
-    ):
-        *_, reply = slowly(quick_url, start, last=drip)
+    )
+    with ThreadPoolExecutor(len(starts_and_drips)) as callers:
+        waiting = [callers.submit(slowly, quick_url, start, last=drip) for start, drip in starts_and_drips]
+    for each, (start, drip) in zip(waiting, starts_and_drips, strict=True):
+        *_, reply = each.result()
         assert (408, "request_timeout") == (reply.status, reply.problem["code"]), (start, drip)
 
 
