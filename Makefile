@@ -12,7 +12,7 @@ LOCKED := $(PIP) --require-hashes --only-binary :all:
 RESOLVER := $(VENV)/resolver/bin
 COMPILE := $(RESOLVER)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-strip-extras --only-binary :all: --emit-build-options
-WORKERS ?= 3
+WORKERS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test test-all test-local soak check bench setup openapi readme lock clean

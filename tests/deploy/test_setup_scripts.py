@@ -27,6 +27,7 @@ def sh(script: str, *arguments: object, path: Path | None = None) -> subprocess.
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_environment_is_made_where_python_has_venv(tmp_path: Path) -> None:
     """A Python with venv makes an environment with pip in it."""
     done = sh("deploy/make_venv.sh", sys.executable, tmp_path / "venv")

@@ -25,6 +25,7 @@ def holding(folder: Path, key: str) -> dict[str, int]:
     return {path.name: path.stat().st_mode & 0o777 for path in files}
 
 
+@pytest.mark.slow
 async def test_first_start_keeps_the_key(upstreams: Upstreams, session: aiohttp.ClientSession, tmp_path: Path) -> None:
     """The first start makes one key, kept in one file and said nowhere; it is good at once and after the next start."""
     with gateway_process(upstreams.sandbox, tmp_path) as first:

@@ -105,6 +105,7 @@ async def test_thousand_questions_through_prodia(crowd: Caller, busy_house: Hous
     assert MANY == len(upstreams.books())
 
 
+@pytest.mark.slow
 async def test_many_questions_over_a_breaking_region(crowd: Caller, busy_house: House, upstreams: Upstreams) -> None:
     """While a region breaks in several ways at once, every caller is answered, and nothing that was billed is lost."""
     upstreams.strike(

@@ -153,6 +153,7 @@ async def test_a_connection_cut_around_commit(
     assert ["settle"] * (4 * ROUNDS + 1) == [each.ended for each in accounts]
 
 
+@pytest.mark.slow
 async def test_a_killed_database(
     fragile_postgres: Postgres,
     ledger_url: str,

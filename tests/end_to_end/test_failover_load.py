@@ -163,6 +163,7 @@ async def test_a_hedge_is_paid_for_and_so_is_the_call_that_lost(
     assert (["hit"], EU) == (again.caches, again.body["answers"][0]["deployment"])
 
 
+@pytest.mark.slow
 async def test_the_moment_of_a_hedge_is_learned(caller: Caller, upstreams: Upstreams) -> None:
     """With `p95` nobody is asked twice until enough is known; then a call that is late by that has company."""
     wish = question(upstreams, hedge_after_seconds="p95", max_attempts=2, deployments=list(RUNFLOW))
@@ -172,6 +173,7 @@ async def test_the_moment_of_a_hedge_is_learned(caller: Caller, upstreams: Upstr
     assert [(US, "succeeded"), (EU, "under_way")] == (await caller.segment(wish)).attempts
 
 
+@pytest.mark.slow
 async def test_no_more_than_a_twentieth_of_the_questions_is_asked_twice(
     caller: Caller, house: House, upstreams: Upstreams
 ) -> None:

@@ -72,6 +72,7 @@ async def test_a_failure_that_another_call_may_not_cure_is_the_last(
     assert [(EU, outcome)] == reply.attempts
 
 
+@pytest.mark.slow
 async def test_a_call_in_doubt_is_looked_up_before_it_is_made_again(
     caller: Caller, house: House, upstreams: Upstreams
 ) -> None:

@@ -188,6 +188,7 @@ async def test_litellm_34733_window_reset_loses_spend(
     await audit(ledger_url, upstreams.books())
 
 
+@pytest.mark.slow
 async def test_litellm_36926_false_refusals_under_load(
     here: Here, office: Office, ledger_url: str, upstreams: Upstreams, session: aiohttp.ClientSession
 ) -> None:

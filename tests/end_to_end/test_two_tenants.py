@@ -71,6 +71,7 @@ async def key_of(tenant: str, house: House, session: aiohttp.ClientSession) -> s
         return str(issued["key"])
 
 
+@pytest.mark.slow
 async def test_a_loud_tenant_takes_nothing_from_a_quiet_one(
     small_house: House, upstreams: Upstreams, session: aiohttp.ClientSession
 ) -> None:

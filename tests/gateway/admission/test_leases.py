@@ -128,6 +128,7 @@ def caller(tenant: str, key: str = "key_1", *, limit: RateLimit, key_limit: Rate
     return Caller(tenant, key, tenant_limit=limit, key_limit=key_limit)
 
 
+@pytest.mark.slow
 def test_two_processes_admit_one_limit_together(redis_server: Redis, tenant: str) -> None:
     """Limit 100 a second, 300 offered by two processes: what comes in is the burst and the rate, and hardly less."""
     seconds, rate, burst = 3.0, 100, 100

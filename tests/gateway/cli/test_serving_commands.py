@@ -122,6 +122,7 @@ def status(url: str, headers: dict[str, str]) -> int:
         return error.code
 
 
+@pytest.mark.slow
 def test_an_admin_port_that_is_the_gateway_s_own_is_refused(environ: dict[str, str]) -> None:
     """One port cannot be both, and the refusal names the option."""
     with socket.socket() as probe:
