@@ -161,6 +161,11 @@ async def _reserved_call(asked: Asked, services: Services) -> Kept | None:
             call.abandoned()
     if reserved is None:
         return None
+    if not call.may_be_made:  # that it must not has been heard while the reservation was written
+        call.abandoned()
+        purchase.purse.give_back(amount)
+        purchase.endings.append(reserved.release("not_sent"))
+        return None
     paid = PaidCall(candidate, reserved, started)
     purchase.under_way.append(paid)
     async with reserved:

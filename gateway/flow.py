@@ -41,9 +41,8 @@ from gateway.request import Answer, CacheMode, CacheStatus, Learned, Segmentatio
 from gateway.routing.again import Failed
 from gateway.routing.concurrency import Place
 from gateway.routing.explanation import Explained
-from gateway.routing.failover import NoAnswer, Passed, first_answer
+from gateway.routing.failover import Hedge, NoAnswer, Passed, first_answer
 from gateway.routing.health import BreakerState, HealthView, early_views
-from gateway.routing.hedging import Hedge, Race
 from gateway.routing.ranking import Candidate, Exclusion, Reason, Screening, explain, screen
 from gateway.routing.router import Ranking
 from gateway.routing.words import own_words
@@ -315,10 +314,10 @@ def preview(purchase: Purchase, screening: Screening, services: Services, *, exp
 async def _first_answer(purchase: Purchase, candidates: Sequence[Candidate], digest: str, services: Services) -> Kept:
     """Ask one after another; where it is wished for, ask a second beside one that is slow."""
     request, tenant = purchase.request, purchase.request.caller.tenant
-    deadline, max_attempts = request.deadline, request.route.max_attempts
 
     async def asked(candidate: Candidate, deadline: Deadline, /, *, place: Place | None) -> Kept | Passed:
-        return await ask(purchase, candidate, services, deadline, place=place)
+        with services.uses, request.held:  # a call that is hedged may outlive the question
+            return await ask(purchase, candidate, services, deadline, place=place)
 
     async def places(names: Sequence[str], deadline: Deadline) -> Place:
         return await services.places.place(names, tenant, deadline)
@@ -326,21 +325,21 @@ async def _first_answer(purchase: Purchase, candidates: Sequence[Candidate], dig
     async def again(failed: Sequence[Failed]) -> Candidate | None:
         return await once_more(purchase, failed, services)
 
-    after = _hedge_after(request.route.hedge_after, candidates[0], services)
-    if after is None or len(candidates) == 1 or max_attempts == 1:
-        return await first_answer(candidates, asked, places, again, deadline=deadline, max_attempts=max_attempts)
-
-    async def counted(candidate: Candidate, deadline: Deadline, /, *, place: Place | None) -> Kept | Passed:
-        with services.uses, request.held:  # it may outlive the question
-            return await asked(candidate, deadline, place=place)
-
-    def leave(task: asyncio.Task[Kept | Passed]) -> None:
+    def leave(task: asyncio.Task[Kept | Passed | None]) -> None:
         services.flights.keep(task)
         task.add_done_callback(lambda ended: _keep_late(ended, purchase, digest, services))
 
-    hedge: Hedge[Kept] = Hedge(after, services.hedges, leave)
-    race: Race[Kept] = Race(candidates, counted, places, hedge, deadline, max_attempts)
-    return await race.run()
+    after = _hedge_after(request.route.hedge_after, candidates[0], services)
+    hedge: Hedge[Kept] | None = None if after is None else Hedge(after, services.hedges, leave)
+    return await first_answer(
+        candidates,
+        asked,
+        places,
+        again,
+        deadline=request.deadline,
+        max_attempts=request.route.max_attempts,
+        hedge=hedge,
+    )
 
 
 def _hedge_after(wish: float | Learned | None, first: Candidate, services: Services) -> float | None:
@@ -348,7 +347,7 @@ def _hedge_after(wish: float | Learned | None, first: Candidate, services: Servi
     return services.router.p95_seconds(first.name) if wish is Learned.P95 else wish
 
 
-def _keep_late(ended: asyncio.Task[Kept | Passed], purchase: Purchase, digest: str, services: Services) -> None:
+def _keep_late(ended: asyncio.Task[Kept | Passed | None], purchase: Purchase, digest: str, services: Services) -> None:
     """Keep what a call has brought after another had answered first."""
     if not ended.cancelled() and ended.exception() is None and isinstance(answer := ended.result(), Kept):
         keep(answer, purchase, digest, services)

@@ -165,6 +165,10 @@ class Breaker:
         self._probing = True
         return Ticket(Passage.EARLY, self.openings)
 
+    def still_admits(self, ticket: Ticket) -> bool:
+        """Whether a call that was let through, and has not been made yet, may still be made."""
+        return ticket.passage is not Passage.PLAIN or ticket.era == self.openings or self.cause is None
+
     def succeeded(self, ticket: Ticket, seconds: float | None) -> None:
         """Count an answer that took so many seconds; None: nobody says how many."""
         self._leave(ticket)

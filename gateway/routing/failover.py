@@ -6,17 +6,24 @@ one starts at once: there is no sleep while another candidate is free. One that 
 over; only when none is left is a place waited for, at all that were full at once. And only when there is none of those
 either may one that has failed be asked again (`again.py` says which, and when). Whether there is a next one is the
 error's to say (`elsewhere`); nothing here knows the types of errors.
+
+Where a question is hedged, a call that is slow has one beside it: the next candidate's, begun before the first has
+ended. The first good answer wins. The other call is not cancelled, since it may be billed already: it goes on, is
+settled, and its answer is kept. Everything else holds for such calls as for others.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from gateway.problems import Overloaded
 from gateway.routing.again import Failed
 from gateway.routing.concurrency import Place
+from gateway.routing.hedging import HedgeBudget
 from gateway.routing.ranking import Candidate
 from providers.contract import Deadline, ProviderError
 
@@ -66,6 +73,17 @@ class NoAnswer(Exception):
         self.last = last
 
 
+@dataclass(frozen=True, slots=True)
+class Hedge(Generic[T]):
+    """When a second candidate is asked beside one that is slow, and what becomes of the call that is not waited for."""
+
+    after_seconds: float
+    """How long a call may take alone."""
+    budget: HedgeBudget
+    leave: Callable[[asyncio.Task[T | Passed | None]], None]
+    """Is given each call that goes on after the answer, or after the question was given up."""
+
+
 async def first_answer(
     candidates: Sequence[Candidate],
     ask: Ask[T],
@@ -74,6 +92,7 @@ async def first_answer(
     *,
     deadline: Deadline,
     max_attempts: int,
+    hedge: Hedge[T] | None = None,
 ) -> T:
     """
     Return the first answer.
@@ -85,44 +104,146 @@ async def first_answer(
         again: says who of those that have failed may be asked once more when nobody else is left.
         deadline: for all attempts together.
         max_attempts: calls at most.
+        hedge: when to ask a second one beside the first; None: never.
 
     Raises:
         NoAnswer: all of them failed, one refused, or the time ran out.
         Overloaded: nobody was asked, and there will be no place in time.
     """
-    made, asked = 0, 0
-    full: list[Candidate] = []
-    failed: dict[str, Failed] = {}
+    if len(candidates) == 1 or max_attempts == 1:
+        hedge = None
+    return await _Attempts(candidates, ask, places, again, deadline, max_attempts, hedge).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A candidate whose turn it is."""
+
+    candidate: Candidate
+    steps: int
+    """Among how many calls the time that is left is shared."""
+    place: Place | None = None
+    """One that was waited for."""
+
+
+@dataclass(slots=True)
+class _Attempts(Generic[T]):
+    """The calls for one question."""
+
+    candidates: Sequence[Candidate]
+    ask: Ask[T]
+    places: Places
+    again: Again
+    deadline: Deadline
+    max_attempts: int
+    hedge: Hedge[T] | None
+    """None once it was made use of: there is one for a question."""
+    begun: int = 0
+    """How many candidates have had their turn."""
+    made: int = 0
+    """How many calls have failed."""
+    full: list[Candidate] = field(default_factory=list)
+    failed: dict[str, Failed] = field(default_factory=dict)
     last: ProviderError | None = None
-    while made < max_attempts and not deadline.passed:
-        steps = min(len(candidates) - asked or len(full) or 1, max_attempts - made)
-        place = None
-        if asked < len(candidates):
-            candidate = candidates[asked]
-            asked += 1
-        elif full:
-            candidate, place = await place_at(full, places, deadline, last)
-        else:
-            once_more = await again(tuple(failed.values())) if failed else None
-            if once_more is None:
-                break
-            candidate = once_more
-        before = failed.pop(candidate.name, None)
-        try:
-            answer = await ask(candidate, deadline.share(steps), place=place)
-        except ProviderError as error:
-            last = error
-            made += 1
-            if not error.elsewhere:
-                break
-            failed[candidate.name] = Failed(candidate, error, 1 if before is None else before.calls + 1)
-        else:
-            if not isinstance(answer, Passed):
+
+    async def run(self) -> T:
+        while (turn := await self._next()) is not None:
+            answer = await (self._call(turn) if self.hedge is None else self._hedged(turn, self.hedge))
+            if answer is not None and not isinstance(answer, Passed):
                 return answer
-            if answer is Passed.FULL:
-                full.append(candidate)
-                failed |= {} if before is None else {candidate.name: before}
-    raise NoAnswer(last)
+        raise NoAnswer(self.last)
+
+    async def _next(self) -> _Turn | None:
+        """Return whose turn it is, waiting where one may be asked soon; None where nobody is left, or no time."""
+        left = self.max_attempts - self.made
+        if left <= 0 or self.deadline.passed:
+            return None
+        turn = self._fresh(left)
+        if turn is not None:
+            return turn
+        if self.full:
+            steps = min(len(self.full), left)
+            candidate, place = await place_at(self.full, self.places, self.deadline, self.last)
+            return _Turn(candidate, steps, place)
+        once_more = await self.again(tuple(self.failed.values())) if self.failed else None
+        return None if once_more is None else _Turn(once_more, 1)
+
+    def _fresh(self, left: int) -> _Turn | None:
+        """Return the next one that has had no turn; None where there is none, or where no calls are left."""
+        if left <= 0 or self.begun == len(self.candidates):
+            return None
+        steps = min(len(self.candidates) - self.begun, left)
+        self.begun += 1
+        return _Turn(self.candidates[self.begun - 1], steps)
+
+    async def _call(self, turn: _Turn) -> T | Passed | None:
+        """Make one call; None where it has failed and another may be made."""
+        candidate = turn.candidate
+        before = self.failed.pop(candidate.name, None)
+        try:
+            answer = await self.ask(candidate, self.deadline.share(turn.steps), place=turn.place)
+        except ProviderError as error:
+            self.last = error
+            self.made += 1
+            if not error.elsewhere:
+                raise NoAnswer(error) from error
+            self.failed[candidate.name] = Failed(candidate, error, 1 if before is None else before.calls + 1)
+            return None
+        if answer is Passed.FULL:
+            self.full.append(candidate)
+            self.failed |= {} if before is None else {candidate.name: before}
+        return answer
+
+    async def _hedged(self, turn: _Turn, hedge: Hedge[T]) -> T | Passed | None:
+        """Make one call, and a second beside it where it is slow; None where what was made has failed."""
+        running = {self._task(turn)}
+        second: asyncio.Task[T | Passed | None] | None = None
+        try:
+            done, _ = await asyncio.wait(running, timeout=hedge.after_seconds)
+            if not done:
+                self.hedge = None
+                second = self._second(running, hedge)
+            while running:
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    running.remove(task)
+                    answer = task.result()
+                    if answer is not None and not isinstance(answer, Passed):
+                        return answer
+                    if task is second and answer is not None:  # no call was made: the next one is asked in its place
+                        hedge.budget.give_back()
+                        second = self._second(running, hedge)
+        except asyncio.CancelledError:  # the gateway stops: what they hold is put on hold while the ledger is there
+            for task in running:
+                task.cancel()
+            if running:
+                await asyncio.wait(running)
+            raise
+        finally:
+            for task in running:
+                hedge.leave(task)
+        return None
+
+    def _second(
+        self, running: set[asyncio.Task[T | Passed | None]], hedge: Hedge[T]
+    ) -> asyncio.Task[T | Passed | None] | None:
+        """Begin a call beside those that are running; None where nobody is left for it."""
+        if not hedge.budget.take():
+            return None
+        turn = None if self.deadline.passed else self._fresh(self.max_attempts - self.made - len(running))
+        if turn is None:
+            hedge.budget.give_back()
+            return None
+        task = self._task(turn)
+        running.add(task)
+        return task
+
+    def _task(self, turn: _Turn) -> asyncio.Task[T | Passed | None]:
+        task = asyncio.create_task(self._call(turn))
+        place = turn.place
+        if place is not None:  # a task that is cancelled before it begins gives nothing back
+            task.add_done_callback(lambda _: place.abandoned())
+        return task
 
 
 async def place_at(

@@ -44,6 +44,11 @@ class Call:
         self._health = health
         self._ticket = ticket
 
+    @property
+    def may_be_made(self) -> bool:
+        """Whether it still may be made: the breaker may have opened since, or the operator drained the deployment."""
+        return self._health.still_admits(self._ticket)
+
     def succeeded(self, *, seconds: float | None = None) -> None:
         """Say that it answered, and how long that took; None: not for the breaker to judge by."""
         self._health.end(self._ticket, None, seconds)
@@ -130,6 +135,10 @@ class Health:
         self._view = None
         self._in_flight += 1
         return Call(self, ticket)
+
+    def still_admits(self, ticket: Ticket) -> bool:
+        """Whether a call that was let through may still be made; `Call` asks it."""
+        return self._drained is None and self._breaker.still_admits(ticket)
 
     def end(self, ticket: Ticket, error: ProviderError | None, seconds: float | None) -> None:
         """Count how a call ended; `Call` says it."""

@@ -4,9 +4,10 @@ What candidates are ordered by under each strategy: smaller is asked earlier. Pu
     cheapest   the most that a call can cost
     fastest    expected seconds x (calls in flight + 1) / (1 - error rate): the time until one of its calls answers,
                where each call in flight slows the next one down by as much as it takes itself
-    balanced   (the most that a call can cost + $0.001) x expected seconds / (1 - error rate): half the time is worth
-               twice the money. The tenth of a cent is what a second is worth where the call itself is free. Calls in
-               flight do not count: a busy deployment that stays fast is no reason to pay more
+    balanced   (the most that a call can cost + $0.001) x expected seconds x crowding / (1 - error rate): half the time
+               is worth twice the money. The tenth of a cent is what a second is worth where the call itself is free.
+               Crowding is the calls in flight + 1, divided by those of the least busy that costs the same: of equal
+               regions the less busy one is asked, and a busy deployment that stays fast is no reason to pay more
     priority   the operator's number
     weighted   what it is owed, its weight for this round included: see `fairness`. Weight 0 comes last
 
@@ -78,8 +79,8 @@ def scores(strategy: Strategy, able: Sequence[Able], paces: Mapping[str, Pace], 
         case Strategy.BALANCED:
             seconds = _seconds(able, paces)
             return [
-                _rounded((cost + BESIDE_MICROUSD) * taken / soundness(view))
-                for (_, _, view, cost), taken in zip(able, seconds, strict=True)
+                _rounded((cost + BESIDE_MICROUSD) * taken * crowding / soundness(view))
+                for (_, _, view, cost), taken, crowding in zip(able, seconds, _crowding(able), strict=True)
             ]
 
 
@@ -92,6 +93,14 @@ def soundness(view: HealthView) -> float:
     """Return the part of its calls that are expected to answer, in [0.1, 1]."""
     errors = view.error_rate * view.calls / (view.calls + GRANTED_ANSWERS)
     return 1 - min(errors, MOST_ERRORS)
+
+
+def _crowding(able: Sequence[Able]) -> list[float]:
+    """Return how much busier each is than the least busy one that costs the same."""
+    least: dict[int, int] = {}
+    for _, _, view, cost in able:
+        least[cost] = min(view.in_flight, least.get(cost, view.in_flight))
+    return [(view.in_flight + 1) / (least[cost] + 1) for _, _, view, cost in able]
 
 
 def _seconds(able: Sequence[Able], paces: Mapping[str, Pace]) -> list[float]:

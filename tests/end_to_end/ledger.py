@@ -2,8 +2,8 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,18 @@ def read_ledger(state: Path) -> list[Account]:
         rows = list(database.execute("SELECT * FROM entries ORDER BY id"))
     endings = {row["attempt_id"]: row for row in sorted(rows, key=lambda row: row["phase"]) if row["phase"] > 0}
     return [_account(row, endings.get(row["attempt_id"])) for row in rows if row["phase"] == 0]
+
+
+@contextmanager
+def ledger_locked(state: Path) -> Iterator[sqlite3.Connection]:
+    """Let nobody else write to the ledger while the block lasts, so that a leader waits and others join it."""
+    connection = sqlite3.connect(state / "maskgate.db", isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
 
 
 def _account(opened: sqlite3.Row, ending: sqlite3.Row | None) -> Account:

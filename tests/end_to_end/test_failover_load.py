@@ -11,7 +11,7 @@ import pytest
 
 from tests.end_to_end.asking import Caller, Reply
 from tests.end_to_end.household import House, Winding, gateway_running
-from tests.end_to_end.ledger import assert_books_agree
+from tests.end_to_end.ledger import assert_books_agree, ledger_locked
 from tests.end_to_end.upstreams import NAMES, PRODIA_MICROUSD, RUNFLOW, RUNFLOW_MICROUSD, Upstreams, until
 
 AT_ONCE = 8
@@ -133,6 +133,26 @@ async def test_a_throttled_region_is_left_alone_for_as_long_as_it_asks(
     assert {US} == {call.upstream for call in upstreams.books()}
     winding.ahead += 20
     assert [(EU, "succeeded")] == (await caller.segment(question(upstreams))).attempts
+
+
+async def test_a_call_that_waits_for_the_ledger_is_not_sent_to_a_region_that_is_out_by_then(
+    caller: Caller, house: House, upstreams: Upstreams
+) -> None:
+    """A 429 that is heard while the reservation is written holds for that call, too: the next region answers."""
+    upstreams.strike(EU, {"kind": "latency", "seconds": 1}, {"kind": "throttle", "retry_after": 30})
+    first = asyncio.create_task(caller.segment(question(upstreams)))
+    await asyncio.sleep(0.5)
+    with ledger_locked(house.state):
+        second = asyncio.create_task(caller.segment(question(upstreams)))
+        for _ in range(400):
+            if (await deployment(caller, EU))["health"]["state"] != "closed":
+                break
+            await asyncio.sleep(0.05)
+    assert [(EU, "overloaded"), (US, "succeeded")] == (await first).attempts
+    assert [(US, "succeeded")] == (await second).attempts
+    ended = Counter((each.deployment, each.ended) for each in house.ledger())
+    assert {(EU, "release"): 2, (US, "settle"): 2} == ended
+    assert_books_agree(house.ledger(), upstreams.books())
 
 
 @pytest.mark.soak

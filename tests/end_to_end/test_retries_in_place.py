@@ -54,6 +54,19 @@ async def test_nobody_is_asked_again_while_another_is_left(caller: Caller, upstr
     assert (1, "succeeded") == (len(reply.attempts[2:]), reply.attempts[2][1])
 
 
+async def test_a_hedged_question_is_put_once_more_as_any_other(
+    caller: Caller, house: House, upstreams: Upstreams
+) -> None:
+    """Both regions fail once, one of them asked beside the other: the caller has its answer, and pays for one call."""
+    for name in (EU, US):
+        upstreams.strike(name, {"kind": "status", "status": 500, "times": 1})
+    reply = await caller.segment(question(upstreams, EU, US, hedge_after_seconds=0.5))
+    assert ([(EU, "failed"), (US, "failed")], "succeeded") == (reply.attempts[:2], reply.attempts[2][1])
+    assert (3, RUNFLOW_MICROUSD) == (len(reply.attempts), reply.charged)
+    until(lambda: ["release", "release", "settle"] == [each.ended for each in house.ledger()])
+    assert_books_agree(house.ledger(), upstreams.books_of(1))
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "outcome"),
     [

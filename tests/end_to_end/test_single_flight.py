@@ -1,10 +1,8 @@
 """Callers who ask the same at once share the provider's word about it, and none of each other's private trouble."""
 
 import asyncio
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 
 from tests.end_to_end.asking import Caller, Reply, on, text
 from tests.end_to_end.household import House, gateway_running
+from tests.end_to_end.ledger import ledger_locked
 from tests.end_to_end.upstreams import Upstreams
 
 FOLLOWERS = 19
@@ -25,18 +24,6 @@ def sharing_house(upstreams: Upstreams, tmp_path: Path) -> Iterator[House]:
     """Run a gateway with two tenants that share their answers."""
     with gateway_running(upstreams.sandbox, tmp_path / "sharing", changes=SHARING) as house:
         yield house
-
-
-@contextmanager
-def ledger_locked(house: House) -> Iterator[sqlite3.Connection]:
-    """Let nobody else write to the ledger while the block lasts, so that a leader waits and others join it."""
-    connection = sqlite3.connect(house.state / "maskgate.db", isolation_level=None)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield connection
-        connection.execute("COMMIT")
-    finally:
-        connection.close()
 
 
 async def key_of(office: Caller, tenant: str) -> dict[str, Any]:
@@ -83,7 +70,7 @@ async def test_a_follower_goes_on_without_a_leader_that_may_not_spend(
         body["route"] = {**body["route"], "max_charge_usd": "0.006"}
     leader, follower = (Caller(sharing_house.url, session, each["key"]) for each in (key, other))
     await leader.get("/v1/deployments")  # its key is known from here on
-    with ledger_locked(sharing_house) as ledger:
+    with ledger_locked(sharing_house.state) as ledger:
         first = asyncio.create_task(leader.segment(body, status=None))
         await asyncio.sleep(0.3)
         rest = [asyncio.create_task(follower.segment(asked)) for _ in range(FOLLOWERS)]

@@ -19,9 +19,9 @@ from gateway.request import Route, Strategy
 from gateway.routing.again import Failed, pause_seconds
 from gateway.routing.concurrency import Bounds, Limiters, Place
 from gateway.routing.doubt import DoubtLimits, DoubtWatch
-from gateway.routing.failover import NoAnswer, Passed, first_answer
+from gateway.routing.failover import Hedge, NoAnswer, Passed, first_answer
 from gateway.routing.health import BreakerState, HealthTable, early_views
-from gateway.routing.hedging import Hedge, HedgeBudget, Race
+from gateway.routing.hedging import HedgeBudget
 from gateway.routing.ranking import Candidate, Screening
 from gateway.routing.retry_budget import RetryBudget
 from gateway.routing.router import Router
@@ -88,7 +88,7 @@ class World:
     """Further calls after one in doubt that brought nothing."""
     begun: list[tuple[float, str]] = field(default_factory=list)
     """Every call: when, and at which deployment."""
-    left: list[asyncio.Task[str | Passed]] = field(default_factory=list)
+    left: list[asyncio.Task[str | Passed | None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Draw the weather, and open the gateway."""
@@ -212,20 +212,18 @@ async def one_question(world: World, strategy: Strategy, hedge_after: float | No
         return None
 
     try:
-        if hedge_after is None:
-            answer: str | None = await first_answer(
-                ranking.candidates, asking.ask, places, again, deadline=deadline, max_attempts=3
-            )
-        else:
-            hedge: Hedge[str] = Hedge(hedge_after, world.hedges_left, world.left.append)
-            race = Race(ranking.candidates, asking.ask, places, hedge, deadline, 3)
-            answer = await race.run()
+        hedge: Hedge[str] | None = (
+            None if hedge_after is None else Hedge(hedge_after, world.hedges_left, world.left.append)
+        )
+        answer: str | None = await first_answer(
+            ranking.candidates, asking.ask, places, again, deadline=deadline, max_attempts=3, hedge=hedge
+        )
     except (NoAnswer, Overloaded):
         answer = None
     assert world.clock() <= deadline.at + 1e-6, "a question outlived its deadline"
     assert len(asking.calls) <= 3, "more calls than attempts"
     most_often = max(Counter(asking.calls).values(), default=0)
-    assert most_often <= (2 if hedge_after is None else 1), "a deployment was asked too often for a question"
+    assert most_often <= 2, "a deployment was asked too often for a question"
     assert asking.in_doubt <= PER_REQUEST, "more money in doubt than a request may have"
     return answer
 

@@ -242,6 +242,26 @@ def test_an_abandoned_call_says_nothing(health: Health) -> None:
     assert OPEN is health.view().state
 
 
+def test_a_call_that_was_let_through_before_it_opened_may_not_be_made_any_more(health: Health, clock: Clock) -> None:
+    """It is asked again at the moment of sending; a probe is its own, and once it is closed everybody may."""
+    waiting, heard = let(health), [True]
+
+    def hear() -> None:
+        heard.append(waiting.may_be_made)
+
+    let(health).failed(ProviderOverloaded("too many", retry_after_seconds=2))
+    hear()
+    clock.now += 2.1
+    probe = let(health)
+    hear()
+    assert probe.may_be_made
+    probe.succeeded()
+    hear()
+    health.drain("being moved")
+    hear()
+    assert [True, False, False, True, False] == heard
+
+
 def test_a_late_success_from_before_does_not_close_it(health: Health, clock: Clock) -> None:
     """What began while all was well proves nothing about now: the probe decides."""
     early, earlier = let(health), let(health)

@@ -10,9 +10,10 @@ import pytest
 
 from gateway.accounting.pricing import Terms
 from gateway.problems import LedgerDown
+from gateway.routing.again import Failed
 from gateway.routing.concurrency import Bounds, Limiters, Place
-from gateway.routing.failover import NoAnswer, Passed
-from gateway.routing.hedging import Hedge, HedgeBudget, Race
+from gateway.routing.failover import Hedge, NoAnswer, Passed, first_answer
+from gateway.routing.hedging import HedgeBudget
 from gateway.routing.ranking import Candidate
 from providers.contract import Deadline, ProviderFailed, ProviderRefused
 from tests.gateway.routing.offers import offer, price
@@ -31,16 +32,22 @@ class Calls:
     begun: list[tuple[float, str]] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     cut: list[str] = field(default_factory=list)
-    left: list[asyncio.Task[str | Passed]] = field(default_factory=list)
+    left: list[asyncio.Task[str | Passed | None]] = field(default_factory=list)
+    then: dict[str, tuple[float, End]] = field(default_factory=dict)
+    """How those end that are asked again; nobody else is."""
 
     async def places(self, names: Sequence[str], deadline: Deadline) -> Place:
         """Wait for a place; the first of them has one by now."""
         return await self.limiters.place(names, "acme", deadline)
 
+    async def again(self, failed: Sequence[Failed]) -> Candidate | None:
+        """Say that the first one may be asked again that is to be."""
+        return next((each.candidate for each in failed if each.candidate.name in self.then), None)
+
     async def ask(self, candidate: Candidate, deadline: Deadline, /, *, place: Place | None) -> str | Passed:
         """Make one call; one for which a place was waited for is answered."""
         name = candidate.name
-        seconds, end = self.ends[name]
+        seconds, end = (self.then if any(name == each for _, each in self.begun) else self.ends)[name]
         if place is not None:
             place.succeeded()
             end = name.upper()
@@ -59,15 +66,15 @@ class Calls:
 
     async def answer(self, *, after: float = 1.0, max_attempts: int = 3, seconds: float = 30.0) -> str:
         """Ask them, the second after *after* seconds."""
-        race: Race[str] = Race(
+        return await first_answer(
             [Candidate(offer(name), Terms(price(name, 5000))) for name in self.ends],
             self.ask,
             self.places,
-            Hedge(after, self.budget, self.left.append),
-            Deadline.after(seconds, asyncio.get_running_loop().time),
-            max_attempts,
+            self.again,
+            deadline=Deadline.after(seconds, asyncio.get_running_loop().time),
+            max_attempts=max_attempts,
+            hedge=Hedge(after, self.budget, self.left.append),
         )
-        return await race.run()
 
     async def all_ended(self) -> None:
         """Wait for those that were left."""
@@ -122,6 +129,17 @@ def test_a_first_call_that_fails_early_is_followed_at_once() -> None:
     calls = Calls({"a": (0.2, ProviderFailed("no")), "b": (9.0, "B"), "c": (0.1, "C")})
     assert "C" == run_virtually(calls.answer())
     assert [(0.0, "a"), (0.2, "b"), (1.2, "c")] == calls.begun
+
+
+def test_one_that_failed_is_asked_again_when_nobody_else_is_left() -> None:
+    """A hedged question has what any other has, also where a hedge was made."""
+    failed = ProviderFailed("no")
+    calls = Calls({"a": (0.2, failed), "b": (0.2, failed)}, then={"a": (0.1, "A")})
+    assert "A" == run_virtually(calls.answer())
+    assert ["a", "b", "a"] == [name for _, name in calls.begun]
+    calls = Calls({"a": (2.0, failed), "b": (0.2, failed)}, then={"b": (0.1, "B")})
+    assert "B" == run_virtually(calls.answer())
+    assert [(0.0, "a"), (1.0, "b"), (2.0, "b")] == [(at, name) for at, name in calls.begun]
 
 
 def test_a_hedge_counts_as_an_attempt() -> None:

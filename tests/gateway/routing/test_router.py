@@ -67,6 +67,18 @@ class Traffic:
         return asked.count(name) / len(asked)
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("strategy", [Strategy.FASTEST, Strategy.BALANCED])
+def test_two_equal_regions_that_slow_down_under_load_share_it(strategy: Strategy, seed: int) -> None:
+    """In every five seconds each of them has a third of the requests at least: traffic does not swing to and fro."""
+    chance = random.Random(seed)
+    traffic = Traffic([offer("eu", 5000), offer("us", 5000)], strategy, lambda _name, _at: 0.0, seed=seed)
+    traffic.seconds = lambda name, _at: 0.2 * (1 + traffic.in_flight[name] / 4) * chance.uniform(0.8, 1.25)
+    traffic.run(until=60, every=0.02)
+    shares = [traffic.share("eu", since, since + 5) for since in range(10, 60, 5)]
+    assert all(1 / 3 <= share <= 2 / 3 for share in shares), shares
+
+
 def slow_between(name: str, since: float, until: float, usual: float = 0.2) -> Seconds:
     """Return what calls take where one deployment is ten times slower for a while."""
     chance = random.Random(0)
