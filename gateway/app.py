@@ -44,6 +44,7 @@ from gateway.routing.deployments import Offer
 from gateway.routing.probing import Prober, answering_free, ask_free
 from gateway.settings import ConfigProblem, Settings
 from gateway.settings.offers import Offered, found_problems, offered
+from gateway.stop import Stop
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.shortages import Shortages
@@ -59,8 +60,6 @@ from providers.transport import HttpUpstream, trusted
 from providers.workers import ThreadWorkers
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-#: Requests in flight get this long to end when the gateway is told to stop; then what they hold is put on hold.
-LANDING_SECONDS = 25.0
 WORKER_QUEUE = 1024
 #: Connections to where news of budgets goes.
 WEBHOOKS = 8
@@ -114,7 +113,8 @@ def create_app(
     )
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Stop]]:
+        stop = Stop(clock)
         async with AsyncExitStack() as stack:
             workers = ThreadWorkers(threads=settings.limits.worker_threads, queue=WORKER_QUEUE)
             stack.callback(workers.close)
@@ -123,7 +123,8 @@ def create_app(
             lasting = await open_lasting(settings, ground, workers, decoders, stack)
             descriptors = own_budget(upstreams_here=upstreams_here)
             log.info("descriptors", **asdict(descriptors))
-            houses = _houses(lasting, ground, descriptors, stack, lambda house: setattr(app.state, "house", house))
+            enter = partial(setattr, app.state, "house")
+            houses = _houses(lasting, ground, descriptors, stop, stack, enter)
             await houses.renew(settings)
             ground.metrics.configured(wall())
             await run_beside(stack, _prober(lasting, ground, lambda: app.state.house.services).run())
@@ -133,7 +134,7 @@ def create_app(
                 app.state.reload = reloader.reload
                 await run_beside(stack, reloader.watch())
                 stack.callback(on_hangup(reloader.ask))
-            yield
+            yield {Stop.NAME: stop}
 
     return build_api(
         lifespan,
@@ -246,6 +247,7 @@ def _houses(
     lasting: Lasting,
     ground: Ground,
     descriptors: DescriptorBudget,
+    stop: Stop,
     stack: AsyncExitStack,
     show: Callable[[House], None],
 ) -> Houses[_Standing]:
@@ -281,11 +283,14 @@ def _houses(
             accounts = accounts_of(services.offers, services.providers, services.prices, at=ground.wall())
             await reconciliation.begin(standing.settings.reconcile, accounts)
 
+    async def land() -> None:
+        await lasting.once.land(stop.left)
+        await lasting.flights.land(stop.left())
+
     houses = Houses(stand=partial(_stand, lasting, ground, supply), enter=enter, follow=follow, log=ground.log)
     stack.push_async_callback(houses.close)
     stack.push_async_callback(reconciliation.end)
-    stack.push_async_callback(lasting.flights.land, LANDING_SECONDS)
-    stack.push_async_callback(lasting.once.land, LANDING_SECONDS)
+    stack.push_async_callback(land)
     return houses
 
 

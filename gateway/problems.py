@@ -32,6 +32,7 @@ What can go wrong on our side, in our callers' words.
       + ProviderFailure          every deployment that was asked failed
       + AllDeploymentsUnavailable  none may be asked at the moment
       + LedgerDown               spending cannot be recorded, so nothing is spent
+      + Stopping                 the gateway is being stopped, and the request did not end in time
       + DeadlineExceeded         the caller's time ran out
       + InternalError            our own fault
 
@@ -284,6 +285,12 @@ class DeadlineExceeded(GatewayError):
     """The caller's time ran out."""
 
     code = "deadline_exceeded"
+
+
+class Stopping(GatewayError):
+    """The gateway is being stopped, and the request did not end in time."""
+
+    code = "stopping"
 
 
 class InternalError(GatewayError):

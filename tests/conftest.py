@@ -65,7 +65,14 @@ def seeds(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Read the authorities' certificates once: for each of a thousand gateways it would be 40 ms of a processor."""
+    """
+    Have every test begin alike, and quickly.
+
+    The authorities' certificates are read once: for each of a thousand gateways it would be 40 ms of a processor. And
+    a shell that runs us in the background has us ignore interrupts, which the commands that we start would inherit.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     patch = pytest.MonkeyPatch()
     patch.setattr(transport, "trusted", functools.cache(transport.trusted))
     config.add_cleanup(patch.undo)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
 from typing import Any, NoReturn
@@ -47,8 +47,8 @@ SHAPES: tuple[type[BaseModel], ...] = (
 #: How much of an unknown path is repeated to whoever asked for it, in characters.
 _MOST_PATH = 200
 
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-"""Sets `app.state.house` and `app.state.reload`, which the routes read, for as long as it lasts."""
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
+"""Sets `app.state.house` and `app.state.reload`, which the routes read; gives the server what its connections see."""
 
 
 def build_api(

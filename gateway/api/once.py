@@ -145,11 +145,11 @@ class Once:
             raise ended.own
         return ended.own
 
-    async def land(self, seconds: float) -> None:
-        """Wait that long for the work to end and for late answers to be written; cancel the rest."""
-        await self._flights.land(seconds)
+    async def land(self, left: Callable[[], float]) -> None:
+        """Wait for the work to end and for late answers to be written, as many seconds as are left; cancel the rest."""
+        await self._flights.land(left())
         if self._late:
-            _, unwritten = await asyncio.wait(set(self._late), timeout=seconds)
+            _, unwritten = await asyncio.wait(set(self._late), timeout=left())
             for task in unwritten:
                 task.cancel()
             if unwritten:

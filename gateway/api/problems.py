@@ -39,6 +39,7 @@ from gateway.problems import (
     RateLimited,
     RequestTimeout,
     RequestTooLarge,
+    Stopping,
     TargetTooLong,
     Unauthenticated,
     UnsupportedCapability,
@@ -86,6 +87,7 @@ STATUS: dict[type[GatewayError], tuple[int, str]] = {
     ProviderFailure: (502, "The provider failed"),
     AllDeploymentsUnavailable: (503, "No deployment is available"),
     LedgerDown: (503, "Spending cannot be recorded"),
+    Stopping: (503, "The gateway is being stopped"),
     DeadlineExceeded: (504, "The deadline passed"),
     InternalError: (500, "The gateway failed"),
 }

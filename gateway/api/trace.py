@@ -6,6 +6,7 @@ Written as plain ASGI, since it stands on the hot path of every answer.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from gateway.admission import Gate
 from gateway.api.bodies import REFUSED
 from gateway.api.ports import misplaced
 from gateway.api.problems import MEDIA_TYPE, foreseen, problem_body, problem_headers, status_of
-from gateway.problems import GatewayError, InternalError, NotFound
+from gateway.problems import GatewayError, InternalError, NotFound, Stopping
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.shortages import Shortages
 from providers.contract import Clock, OwnShortage, shortage_of
@@ -29,6 +30,10 @@ from providers.contract import Clock, OwnShortage, shortage_of
 #: A caller's own id is taken over when it can stand in a log line.
 OWN_ID = re.compile(r"^[A-Za-z0-9._:-]{1,64}$")
 
+STOPPING = (
+    "the gateway is being stopped, and this was not answered in time; ask again. A call that was under way is looked "
+    "up, and charged only where its provider bills it"
+)
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -147,22 +152,30 @@ class Surroundings:
 
         try:
             await self._answered(scope, receive, noting)
-        except Exception as error:
-            resource = shortage_of(error)
-            if resource is not None and not isinstance(error, GatewayError):
-                self._shortages.met(resource, _could_not(error), detail=f"{type(error).__name__}: {error}")
-            problem = foreseen(error)
-            if problem is not None and not status:
-                await _answer(problem, trace, noting)
-                return
-            self._log.exception("request_broke", request_id=trace.request_id, path=scope["path"])
-            if status:  # half an answer is out: the connection has to break, or it would pass for a whole one
+        except (Exception, asyncio.CancelledError) as error:
+            problem = self._problem(error, scope, trace, begun=bool(status))
+            if problem is None:  # half an answer is out: the connection has to break, or it would pass for a whole one
                 raise
-            await _answer(InternalError("the gateway failed; the log has it under request_id"), trace, noting)
+            await _answer(problem, trace, noting)
         finally:
             if trace.inside:
                 self._gate.leave()
             self._note(scope, trace, status, self._clock() - started)
+
+    def _problem(
+        self, error: Exception | asyncio.CancelledError, scope: Scope, trace: Trace, *, begun: bool
+    ) -> GatewayError | None:
+        """Return what to answer for an exception; None where an answer has begun. What nobody foresaw is logged."""
+        if isinstance(error, asyncio.CancelledError):  # by the server, which is to stop and has waited long enough
+            return None if begun else Stopping(STOPPING, retry_after_seconds=1.0)
+        resource = shortage_of(error)
+        if resource is not None and not isinstance(error, GatewayError):
+            self._shortages.met(resource, _could_not(error), detail=f"{type(error).__name__}: {error}")
+        problem = foreseen(error)
+        if problem is None or begun:
+            self._log.exception("request_broke", request_id=trace.request_id, path=scope["path"])
+            problem = InternalError("the gateway failed; the log has it under request_id")
+        return None if begun else problem
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
         refused = scope.get(REFUSED)

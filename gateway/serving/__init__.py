@@ -25,9 +25,7 @@ from uvicorn.supervisors import Multiprocess
 from gateway.admission.descriptors import raise_limit
 from gateway.serving.edge import Edge
 from gateway.serving.limits import EdgeLimits
-
-#: Seconds that requests in flight are given when the server is told to stop.
-STOP_SECONDS = 30
+from gateway.stop import STOP_SECONDS
 
 
 class StartFailed(Exception):

@@ -36,6 +36,7 @@ from gateway.serving.heads import framing_of, parser_problem
 from gateway.serving.limits import EdgeLimits
 from gateway.serving.pace import Pace
 from gateway.serving.transport import GentleTransport
+from gateway.stop import Stop
 
 
 class Reading(enum.Enum):
@@ -224,6 +225,15 @@ class Connection(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         elif self._half_closed:
             self.transport.close()
+
+    # What the server calls
+
+    def shutdown(self) -> None:
+        """Note that the server is told to stop; close the connection, now or behind the answer that is under way."""
+        stop = self.app_state.get(Stop.NAME)
+        if stop is not None:
+            stop.begin()
+        super().shutdown()
 
     # What the edge calls
 

@@ -10,6 +10,7 @@ import yaml
 
 from gateway.app import create_app, sandbox_config
 from gateway.settings import load_settings
+from gateway.stop import STOP_SECONDS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 OURS = ("gateway", "sandbox")
@@ -96,6 +97,12 @@ def test_prometheus_scrapes_the_gateway(compose: dict[str, Any]) -> None:
     port = compose["services"]["gateway"]["environment"]["MASKGATE_ADMIN_PORT"]
     assert [f"gateway:{port}"] == scraped["scrape_configs"][0]["static_configs"][0]["targets"]
     assert "./prometheus.yml:/etc/prometheus/prometheus.yml:ro" in compose["services"]["prometheus"]["volumes"]
+
+
+def test_a_gateway_that_stops_is_given_the_time_it_takes(compose: dict[str, Any]) -> None:
+    """What is under way has its seconds, and closing the ledger some more, before the container is killed."""
+    grace = compose["services"]["gateway"]["stop_grace_period"]
+    assert int(grace.removesuffix("s")) >= STOP_SECONDS + 10
 
 
 def test_health_checks_are_commands(compose: dict[str, Any]) -> None:

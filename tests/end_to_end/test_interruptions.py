@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from gateway.stop import STOP_SECONDS
 from tests.end_to_end.asking import Caller, Reply, on, text
 from tests.end_to_end.household import House, gateway_process
 from tests.end_to_end.ledger import assert_books_agree
@@ -138,3 +139,43 @@ async def test_gateway_that_is_told_to_stop_finishes(
         assert 0 == await asyncio.to_thread(running.process.wait, 40)
     assert ["settle"] * (1 + len(phrases)) == [each.ended for each in house.ledger()]
     assert_books_agree(house.ledger(), upstreams.books())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_gateway_that_is_told_to_stop_does_so_within_its_bound(
+    upstreams: Upstreams, session: aiohttp.ClientSession, tmp_path: Path, workers: int
+) -> None:
+    """Callers whose calls hang are told 503; what the calls hold stays on hold, and the next gateway finds out."""
+    upstreams.strike("runflow-eu", {"kind": "lost_answer"})
+    phrases = ("left shoe", "right shoe", "carton")
+    wishes: dict[str, Any] = {"deadline_seconds": 100, "max_attempts": 1}
+    with gateway_process(upstreams.sandbox, tmp_path, workers=workers) as running:
+        caller, house = Caller(running.house.url, session, running.house.key), running.house
+        asked = [
+            asyncio.create_task(caller.segment(question(upstreams, each, **wishes), status=503)) for each in phrases
+        ]
+        await until_written(house, "open", len(phrases))
+        await asyncio.to_thread(upstreams.books_of, len(phrases))
+        running.process.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        for reply in await asyncio.gather(*asked):
+            assert "application/problem+json" == reply.headers["Content-Type"]
+            assert ("stopping", True) == (reply.body["code"], int(reply.headers["Retry-After"]) >= 1)
+        assert 0 == await asyncio.to_thread(running.process.wait, 60)
+        assert time.monotonic() - started < STOP_SECONDS + 8
+        assert running.process.stderr is not None
+        assert "Traceback" not in running.process.stderr.read()
+    assert ["hold"] * len(phrases) == [each.ended for each in house.ledger()]
+    upstreams.strike("runflow-eu")
+    with gateway_process(upstreams.sandbox, tmp_path) as second:
+        office = Caller(second.house.url, session, second.house.key)
+
+        async def settled() -> bool:
+            total = (await office.get("/v1/usage")).body["total"]
+            return total["settled"] == len(phrases)
+
+        async with asyncio.timeout(60):
+            while not await settled():  # noqa: ASYNC110 - another process does it
+                await asyncio.sleep(0.2)
+    assert len(phrases) == len(upstreams.books())

@@ -155,7 +155,7 @@ async def opened(url: str) -> AsyncIterator[Opened]:
             remembered = Remembered(database, lambda: time.time() + later, ttl_seconds=TTL)
             log = io.StringIO()
             once = Once(remembered, ledger_up=lambda: replica.up, new_id=new_id, sleep=sleep, log=make_logger(log))
-            stack.push_async_callback(once.land, 5)
+            stack.push_async_callback(once.land, lambda: 5)
             replica = Replica(once, database, log=log)
             return replica
 
@@ -369,7 +369,7 @@ async def test_an_interrupted_request_is_not_made_again(here: Replica, opened: O
     caller = asyncio.create_task(here.once.answer(request, Trace("req_1"), work))
     await work.begun.wait()
     await attempt_made(here, request.answer_id)
-    await here.once.land(0)  # the process ends with the work half done
+    await here.once.land(lambda: 0)  # the process ends with the work half done
     with pytest.raises(asyncio.CancelledError):
         await caller
     later: Replica = await opened(later=60)
@@ -384,7 +384,7 @@ async def test_a_request_that_died_before_any_call_is_made(here: Replica, opened
     work = HeldWork()
     caller = asyncio.create_task(here.once.answer(asked(), Trace("req_1"), work))
     await work.begun.wait()
-    await here.once.land(0)
+    await here.once.land(lambda: 0)
     with pytest.raises(asyncio.CancelledError):
         await caller
     later: Replica = await opened(later=60)
@@ -458,7 +458,7 @@ async def test_an_answer_is_kept_as_soon_as_the_database_is_back(opened: Opened,
     await slept.wait()
     here.database.gone = False
     back.set()
-    await here.once.land(5)
+    await here.once.land(lambda: 5)
     replay = await there.once.answer(asked(), Trace("req_2"), work)
     assert (b'{"id":"seg_1"}', 1) == (replay.body, work.times)
     assert "idempotency_kept_late" in here.log.getvalue()
@@ -554,7 +554,7 @@ async def test_a_hang_up_on_a_real_socket_changes_nothing(tmp_path: Path) -> Non
             log = make_logger(io.StringIO())
             app.state.once = Once(remembered, ledger_up=lambda: True, new_id=new_id, sleep=asyncio.sleep, log=log)
             yield
-            await app.state.once.land(5)
+            await app.state.once.land(lambda: 5)
             await database.close()
 
         async def endpoint(request: Request) -> Response:

@@ -50,6 +50,7 @@ PROMISED = {
     "provider_failed": {502},
     "all_deployments_unavailable": {503},
     "ledger_unavailable": {503},
+    "stopping": {503},
     "deadline_exceeded": {504},
     "internal_error": {500},
 }
