@@ -167,7 +167,15 @@ class Breaker:
 
     def still_admits(self, ticket: Ticket) -> bool:
         """Whether a call that was let through, and has not been made yet, may still be made."""
-        return ticket.passage is not Passage.PLAIN or ticket.era == self.openings or self.cause is None
+        if self.cause is None:
+            return True
+        match ticket.passage:
+            case Passage.PLAIN:
+                return ticket.era == self.openings and self.cause in ANSWERING
+            case Passage.PROBE:
+                return self._clock() >= self._open_until
+            case Passage.EARLY:
+                return self.cause in CONCLUDED
 
     def succeeded(self, ticket: Ticket, seconds: float | None) -> None:
         """Count an answer that took so many seconds; None: nobody says how many."""

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,31 @@ import aiohttp
 import pytest
 
 from tests.end_to_end.asking import Caller, Reply
-from tests.end_to_end.household import House, Winding, gateway_running
-from tests.end_to_end.ledger import assert_books_agree, ledger_locked
+from tests.end_to_end.audit import audit
+from tests.end_to_end.household import House, Winding, gateway_running, key_in
+from tests.end_to_end.killing import Disk
+from tests.end_to_end.ledger import assert_books_agree
+from tests.end_to_end.money_house import gateways
 from tests.end_to_end.upstreams import NAMES, PRODIA_MICROUSD, RUNFLOW, RUNFLOW_MICROUSD, Upstreams, until
 
 AT_ONCE = 8
 
 EU, US = "runflow-eu", "runflow-us"
+
+
+@asynccontextmanager
+async def ledger_kept_shut(url: str) -> AsyncIterator[None]:
+    """Let nobody else write to the ledger while the block lasts; everybody may read."""
+    disk = await Disk.open(url)
+    sqlite = url.startswith("sqlite")
+    try:
+        await disk.rows("BEGIN IMMEDIATE" if sqlite else "BEGIN")
+        if not sqlite:
+            await disk.rows("LOCK TABLE entries IN SHARE ROW EXCLUSIVE MODE")
+        yield
+        await disk.rows("COMMIT")
+    finally:
+        await disk.close()
 
 
 def question(upstreams: Upstreams, *, cache: str = "skip", **route: Any) -> dict[str, Any]:
@@ -136,23 +155,24 @@ async def test_a_throttled_region_is_left_alone_for_as_long_as_it_asks(
 
 
 async def test_a_call_that_waits_for_the_ledger_is_not_sent_to_a_region_that_is_out_by_then(
-    caller: Caller, house: House, upstreams: Upstreams
+    upstreams: Upstreams, tmp_path: Path, database_url: str, session: aiohttp.ClientSession
 ) -> None:
     """A 429 that is heard while the reservation is written holds for that call, too: the next region answers."""
     upstreams.strike(EU, {"kind": "latency", "seconds": 1}, {"kind": "throttle", "retry_after": 30})
-    first = asyncio.create_task(caller.segment(question(upstreams)))
-    await asyncio.sleep(0.5)
-    with ledger_locked(house.state):
-        second = asyncio.create_task(caller.segment(question(upstreams)))
-        for _ in range(400):
-            if (await deployment(caller, EU))["health"]["state"] != "closed":
-                break
-            await asyncio.sleep(0.05)
-    assert [(EU, "overloaded"), (US, "succeeded")] == (await first).attempts
-    assert [(US, "succeeded")] == (await second).attempts
-    ended = Counter((each.deployment, each.ended) for each in house.ledger())
-    assert {(EU, "release"): 2, (US, "settle"): 2} == ended
-    assert_books_agree(house.ledger(), upstreams.books())
+    with gateways(upstreams.sandbox, tmp_path / "house", database_url=database_url, count=1) as [gateway]:
+        caller = Caller(gateway.url, session, key_in(gateway.folder))
+        first = asyncio.create_task(caller.segment(question(upstreams)))
+        await asyncio.sleep(0.5)
+        async with ledger_kept_shut(database_url):
+            second = asyncio.create_task(caller.segment(question(upstreams)))
+            async with asyncio.timeout(20):
+                while (await deployment(caller, EU))["health"]["state"] == "closed":  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.05)
+        assert [(EU, "overloaded"), (US, "succeeded")] == (await first).attempts
+        assert [(US, "succeeded")] == (await second).attempts
+    accounts = await audit(database_url, upstreams.books())
+    ended = Counter((each.deployment, each.ended, each.reason) for each in accounts)
+    assert {(EU, "release", "overloaded"): 1, (EU, "release", "not_sent"): 1, (US, "settle", None): 2} == ended
 
 
 @pytest.mark.soak

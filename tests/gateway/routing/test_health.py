@@ -262,6 +262,42 @@ def test_a_call_that_was_let_through_before_it_opened_may_not_be_made_any_more(h
     assert [True, False, False, True, False] == heard
 
 
+def test_a_probe_may_not_be_made_once_the_deployment_has_asked_to_be_left_alone(health: Health, clock: Clock) -> None:
+    """A late 429 holds for a probe that waits for the ledger, and for whoever may come before the time."""
+    earlier = [let(health), let(health)]
+    fail(health, 5)
+    clock.now += 10
+    early = health.begin(early=True)
+    assert early is not None
+    heard = [early.may_be_made]
+    earlier.pop().failed(ProviderOverloaded("too many", retry_after_seconds=60))
+    heard.append(early.may_be_made)
+    early.abandoned()
+    clock.now += 61
+    probe = let(health)
+    heard.append(probe.may_be_made)
+    earlier.pop().failed(ProviderOverloaded("too many", retry_after_seconds=5))
+    heard.append(probe.may_be_made)
+    assert [True, False, True, False] == heard
+    probe.abandoned()
+    clock.now += 6
+    assert let(health).may_be_made
+
+
+def test_one_of_many_that_are_let_through_to_a_slow_one_stops_when_it_asks_to_be_left_alone(health: Health) -> None:
+    """Those that may be asked although they are unsteady may be until they say how long they are to be left alone."""
+    earlier = let(health)
+    for _ in range(10):
+        let(health).succeeded()
+        fail(health)
+    assert OPEN is health.view().state
+    waiting = health.begin(early=True)
+    assert waiting is not None
+    heard = [waiting.may_be_made]
+    earlier.failed(ProviderOverloaded("too many", retry_after_seconds=60))
+    assert [True, False] == [*heard, waiting.may_be_made]
+
+
 def test_a_late_success_from_before_does_not_close_it(health: Health, clock: Clock) -> None:
     """What began while all was well proves nothing about now: the probe decides."""
     early, earlier = let(health), let(health)
