@@ -6,8 +6,8 @@ What candidates are ordered by under each strategy: smaller is asked earlier. Pu
                where each call in flight slows the next one down by as much as it takes itself
     balanced   (the most that a call can cost + $0.001) x expected seconds x crowding / (1 - error rate): half the time
                is worth twice the money. The tenth of a cent is what a second is worth where the call itself is free.
-               Crowding is the calls in flight + 1, divided by those of the least busy that costs the same: of equal
-               regions the less busy one is asked, and a busy deployment that stays fast is no reason to pay more
+               Crowding is the calls in flight + 1, divided by those of the least busy that costs about the same: of
+               like regions the less busy one is asked, and a busy deployment that stays fast is no reason to pay more
     priority   the operator's number
     weighted   what it is owed, its weight for this round included: see `fairness`. Weight 0 comes last
 
@@ -23,6 +23,7 @@ tried soon, and the calls in flight keep it from being flooded. A rate of errors
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 
 from gateway.request import Strategy
@@ -96,11 +97,18 @@ def soundness(view: HealthView) -> float:
 
 
 def _crowding(able: Sequence[Able]) -> list[float]:
-    """Return how much busier each is than the least busy one that costs the same."""
+    """Return how much busier each is than the least busy one that costs the same within a step."""
     least: dict[int, int] = {}
     for _, _, view, cost in able:
         least[cost] = min(view.in_flight, least.get(cost, view.in_flight))
-    return [(view.in_flight + 1) / (least[cost] + 1) for _, _, view, cost in able]
+    costs = sorted(least)
+    busy = [least[cost] for cost in costs]
+    like: dict[int, int] = {}
+    for cost in costs:
+        weighed = cost + BESIDE_MICROUSD
+        first = bisect_left(costs, weighed / STEP - BESIDE_MICROUSD)
+        like[cost] = min(busy[first : bisect_right(costs, weighed * STEP - BESIDE_MICROUSD)])
+    return [(view.in_flight + 1) / (like[cost] + 1) for _, _, view, cost in able]
 
 
 def _seconds(able: Sequence[Able], paces: Mapping[str, Pace]) -> list[float]:

@@ -89,10 +89,10 @@ def test_balanced_is_price_times_latency_by_soundness(
     assert pytest.approx(expected, rel=NEAR) == score(Strategy.BALANCED, able("a", microusd, view), seconds)
 
 
-def test_balanced_asks_the_less_busy_one_of_those_that_cost_the_same() -> None:
+def test_balanced_asks_the_less_busy_one_of_those_that_cost_about_the_same() -> None:
     """Each call in flight beyond the least busy one's counts as once more; a dearer or cheaper one is no measure."""
-    among = [able("a", 5000, busy(3)), able("b", 5000, busy(1)), able("c", 0, CLOSED), able("d", 0, busy(9))]
-    expected = [12_000, 6_000, 1_000, 10_000]
+    among = [able("a", 5000, busy(3)), able("b", 5200, busy(1)), able("c", 0, CLOSED), able("d", 0, busy(9))]
+    expected = [12_000, 6_200, 1_000, 10_000]
     assert pytest.approx(expected, rel=NEAR) == scores(Strategy.BALANCED, among, {}, {})
 
 
