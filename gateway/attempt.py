@@ -71,7 +71,7 @@ async def ask(
 
     Returns:
         The answer; or that no call was made: there is no place for one, the picture cannot be made to fit, the breaker
-        opened meanwhile, or the ceiling, a budget or what is in doubt does not allow it.
+        opened meanwhile, what is in doubt does not allow it, or the ceiling or a budget has no room for it.
 
     Raises:
         ProviderError: the call brought nothing.
@@ -82,21 +82,20 @@ async def ask(
         return Passed.FULL
     with place:
         kept = await _asked(purchase, candidate, place, services, deadline)
-        if kept is None:
+        if isinstance(kept, Passed):
             place.abandoned()
-            return Passed.OUT
         return kept
 
 
 async def _asked(
     purchase: Purchase, candidate: Candidate, place: Place, services: Services, deadline: Deadline
-) -> Kept | None:
-    """Make the call for which there is a place; None where it must not be made."""
+) -> Kept | Passed:
+    """Make the call for which there is a place, where it may be made."""
     question, fitted = purchase.question, None
     if candidate.plan is not None:
         fitted = await _fitted(candidate.plan, purchase, candidate, deadline)
         if fitted is None:
-            return None
+            return Passed.OUT
         question = to_fitted(question, fitted)
     asked = Asked(
         purchase, candidate, place, question, fitted, most(candidate.terms, seconds=deadline.remaining()), deadline
@@ -105,7 +104,7 @@ async def _asked(
         return await _reserved_call(asked, services)
     purchase.objection = _objection(asked, services)
     if purchase.objection is not None:
-        return None
+        return Passed.OUT
     try:
         return await _reserved_call(asked, services)
     except OwnShortage:
@@ -142,12 +141,12 @@ def _objection(asked: Asked, services: Services) -> str | None:
     return services.doubt.objection(asked.purchase.purse.in_doubt, asked.amount)
 
 
-async def _reserved_call(asked: Asked, services: Services) -> Kept | None:
-    """Reserve, and call; None where the breaker, the ceiling or a budget is against it."""
+async def _reserved_call(asked: Asked, services: Services) -> Kept | Passed:
+    """Reserve, and call, where the breaker, the ceiling and the budgets allow it."""
     purchase, candidate, amount = asked.purchase, asked.candidate, asked.amount
     call = services.health[candidate.name].begin(early=candidate.name in purchase.early)
     if call is None:
-        return None
+        return Passed.OUT
     reserved = None
     started = services.clock()
     attempt = _attempt(purchase, candidate, services.new_id("att"))
@@ -155,17 +154,18 @@ async def _reserved_call(asked: Asked, services: Services) -> Kept | None:
         if purchase.purse.take(amount):
             reserved = await _reserve(attempt, amount, purchase, services)
         else:
-            purchase.out_of_money = True
+            purchase.unaffordable[candidate.name] = None
     finally:
         if reserved is None:
             call.abandoned()
     if reserved is None:
-        return None
+        return Passed.UNAFFORDABLE
+    purchase.unaffordable.pop(candidate.name, None)  # a call beside it had the money, and has failed since
     if not call.may_be_made:  # that it must not has been heard while the reservation was written
         call.abandoned()
         purchase.purse.give_back(amount)
         purchase.endings.append(reserved.release("not_sent"))
-        return None
+        return Passed.OUT
     paid = PaidCall(candidate, reserved, started)
     purchase.under_way.append(paid)
     async with reserved:
@@ -179,8 +179,7 @@ async def _reserve(attempt: Attempt, amount: Money, purchase: Purchase, services
     except OverBudget as over:
         purchase.purse.give_back(amount)
         services.alerts.tell([over.standing])
-        purchase.refused = refusal(over.standing, amount, now=services.wall())
-        purchase.unfit.append(Exclusion(attempt.deployment, Reason.NO_BUDGET, purchase.refused.message))
+        purchase.unaffordable[attempt.deployment] = refusal(over.standing, amount, now=services.wall())
         return None
     except KeyRefused as error:
         purchase.purse.give_back(amount)

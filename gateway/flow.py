@@ -361,8 +361,9 @@ def _failed(purchase: Purchase, failure: NoAnswer, screening: Screening, service
         return DeadlineExceeded(DEADLINE_MESSAGE, field="route.deadline_seconds", attempts=attempts)
     if last is None:
         # Nobody was asked although there were candidates: a budget, breakers opened meanwhile, or the ceiling.
-        if purchase.refused is not None:
-            return purchase.refused
+        over_budget = [problem for problem in purchase.unaffordable.values() if problem is not None]
+        if over_budget:
+            return over_budget[-1]
         out = [*preview(purchase, screening, services).exclusions, *purchase.unfit]
         if out:
             return _explained(purchase, screening, services, out)
@@ -372,7 +373,7 @@ def _failed(purchase: Purchase, failure: NoAnswer, screening: Screening, service
         )
     if isinstance(last, OwnShortage):
         return short_of(last.shortage, attempts=attempts)
-    ended = purchase.attempts[-1]
+    ended = next(each for each in reversed(purchase.attempts) if each.deployment == failure.deployment)
     said, others = (f"{ended.deployment}: {words}" for words in (ended.message, own_words(last)))
     if last.invalid_picture:
         return InvalidImage(said, field="image", attempts=attempts, others=others)
@@ -391,7 +392,7 @@ def _failed(purchase: Purchase, failure: NoAnswer, screening: Screening, service
 def _was_held_back(purchase: Purchase) -> bool:
     """Whether this caller's own money or time kept others from being asked, who may be asked for somebody else."""
     in_a_hurry = any(attempt.outcome is Outcome.UNANSWERED for attempt in purchase.attempts)
-    return in_a_hurry or purchase.out_of_money or purchase.refused is not None or purchase.objection is not None
+    return in_a_hurry or bool(purchase.unaffordable) or purchase.objection is not None
 
 
 def _explained(

@@ -118,11 +118,9 @@ class Purchase:
     endings: list[asyncio.Future[Any]] = field(default_factory=list)
     """Done when the releases of its failed attempts are on disk, or parked."""
     unfit: list[Exclusion] = field(default_factory=list)
-    """Deployments that were not asked after all: the picture could not be made to fit them, or a budget has no room."""
-    refused: GatewayError | None = None
-    """The problem of a budget that had no room."""
-    out_of_money: bool = False
-    """Whether the request's own ceiling kept somebody from being asked."""
+    """Deployments that were not asked after all: the picture could not be made to fit them."""
+    unaffordable: dict[str, GatewayError | None] = field(default_factory=dict)
+    """Deployments for which there was no money: the problem of the budget; None: the request's own ceiling."""
     left_behind: set[str] = field(default_factory=set)
     """Deployments that a call of somebody else waits for, for longer than this question can."""
     early: frozenset[str] = frozenset()

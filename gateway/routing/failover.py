@@ -9,7 +9,8 @@ error's to say (`elsewhere`); nothing here knows the types of errors.
 
 Where a question is hedged, a call that is slow has one beside it: the next candidate's, begun before the first has
 ended. The first good answer wins. The other call is not cancelled, since it may be billed already: it goes on, is
-settled, and its answer is kept. Everything else holds for such calls as for others.
+settled, and its answer is kept. Everything else holds for such calls as for others: what ends the question, a refusal
+or a ledger that cannot be written to, lets no further call begin, but an answer that is paid for already counts.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar
 
-from gateway.problems import Overloaded
+from gateway.problems import GatewayError, Overloaded
 from gateway.routing.again import Failed
 from gateway.routing.concurrency import Place
 from gateway.routing.hedging import HedgeBudget
@@ -35,7 +36,9 @@ class Passed(Enum):
     """Why a candidate was passed over without a call."""
 
     OUT = "out"
-    """It cannot be called for this question: its breaker opened meanwhile, or a ceiling is reached."""
+    """It cannot be called for this question: its breaker opened meanwhile, or the picture cannot be made to fit."""
+    UNAFFORDABLE = "unaffordable"
+    """There is no money for the call now: a call that is under way may have it set aside."""
     FULL = "full"
     """It has no place for another call now."""
 
@@ -67,10 +70,15 @@ Again = Callable[[Sequence[Failed]], Awaitable[Candidate | None]]
 class NoAnswer(Exception):
     """Nobody answered."""
 
-    def __init__(self, last: ProviderError | None) -> None:
-        """Hold the last failure; None when nobody was asked."""
-        super().__init__(str(last))
-        self.last = last
+    def __init__(self, failed: Failed | None) -> None:
+        """Hold the failure that is to be told; None when nobody was asked."""
+        self.last: ProviderError | None = None if failed is None else failed.error
+        self.deployment = None if failed is None else failed.candidate.name
+        """Whose failure it is."""
+        super().__init__(str(self.last))
+
+
+_Call = asyncio.Task[T | Passed | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ class Hedge(Generic[T]):
     after_seconds: float
     """How long a call may take alone."""
     budget: HedgeBudget
-    leave: Callable[[asyncio.Task[T | Passed | None]], None]
+    leave: Callable[[_Call[T]], None]
     """Is given each call that goes on after the answer, or after the question was given up."""
 
 
@@ -112,7 +120,7 @@ async def first_answer(
     """
     if len(candidates) == 1 or max_attempts == 1:
         hedge = None
-    return await _Attempts(candidates, ask, places, again, deadline, max_attempts, hedge).run()
+    return await _Attempts(list(candidates), ask, places, again, deadline, max_attempts, hedge).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +138,8 @@ class _Turn:
 class _Attempts(Generic[T]):
     """The calls for one question."""
 
-    candidates: Sequence[Candidate]
+    waiting: list[Candidate]
+    """Those that have had no turn."""
     ask: Ask[T]
     places: Places
     again: Again
@@ -138,13 +147,13 @@ class _Attempts(Generic[T]):
     max_attempts: int
     hedge: Hedge[T] | None
     """None once it was made use of: there is one for a question."""
-    begun: int = 0
-    """How many candidates have had their turn."""
     made: int = 0
     """How many calls have failed."""
     full: list[Candidate] = field(default_factory=list)
     failed: dict[str, Failed] = field(default_factory=dict)
-    last: ProviderError | None = None
+    last: Failed | None = None
+    running: set[_Call[T]] = field(default_factory=set)
+    """Empty where the question is not hedged: its one call is awaited in place."""
 
     async def run(self) -> T:
         while (turn := await self._next()) is not None:
@@ -170,11 +179,10 @@ class _Attempts(Generic[T]):
 
     def _fresh(self, left: int) -> _Turn | None:
         """Return the next one that has had no turn; None where there is none, or where no calls are left."""
-        if left <= 0 or self.begun == len(self.candidates):
+        if left <= 0 or not self.waiting:
             return None
-        steps = min(len(self.candidates) - self.begun, left)
-        self.begun += 1
-        return _Turn(self.candidates[self.begun - 1], steps)
+        steps = min(len(self.waiting), left)
+        return _Turn(self.waiting.pop(0), steps)
 
     async def _call(self, turn: _Turn) -> T | Passed | None:
         """Make one call; None where it has failed and another may be made."""
@@ -183,12 +191,14 @@ class _Attempts(Generic[T]):
         try:
             answer = await self.ask(candidate, self.deadline.share(turn.steps), place=turn.place)
         except ProviderError as error:
-            self.last = error
+            self.last = Failed(candidate, error, 1 if before is None else before.calls + 1)
             self.made += 1
             if not error.elsewhere:
-                raise NoAnswer(error) from error
-            self.failed[candidate.name] = Failed(candidate, error, 1 if before is None else before.calls + 1)
+                raise NoAnswer(self.last) from error
+            self.failed[candidate.name] = self.last
             return None
+        if answer is Passed.UNAFFORDABLE and len(self.running) > 1:  # it has its turn when the other has failed
+            self.waiting.insert(0, candidate)
         if answer is Passed.FULL:
             self.full.append(candidate)
             self.failed |= {} if before is None else {candidate.name: before}
@@ -196,58 +206,64 @@ class _Attempts(Generic[T]):
 
     async def _hedged(self, turn: _Turn, hedge: Hedge[T]) -> T | Passed | None:
         """Make one call, and a second beside it where it is slow; None where what was made has failed."""
-        running = {self._task(turn)}
-        second: asyncio.Task[T | Passed | None] | None = None
+        self._begin(turn)
         try:
-            done, _ = await asyncio.wait(running, timeout=hedge.after_seconds)
+            done, _ = await asyncio.wait(self.running, timeout=hedge.after_seconds)
             if not done:
                 self.hedge = None
-                second = self._second(running, hedge)
-            while running:
-                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    running.remove(task)
-                    answer = task.result()
-                    if answer is not None and not isinstance(answer, Passed):
-                        return answer
-                    if task is second and answer is not None:  # no call was made: the next one is asked in its place
-                        hedge.budget.give_back()
-                        second = self._second(running, hedge)
+            return await self._first_of(None if done else self._second(hedge), hedge)
         except asyncio.CancelledError:  # the gateway stops: what they hold is put on hold while the ledger is there
-            for task in running:
+            for task in self.running:
                 task.cancel()
-            if running:
-                await asyncio.wait(running)
+            if self.running:
+                await asyncio.wait(self.running)
             raise
         finally:
-            for task in running:
+            for task in self.running:
                 hedge.leave(task)
+
+    async def _first_of(self, second: _Call[T] | None, hedge: Hedge[T]) -> T | Passed | None:
+        """Return the first answer of the calls that are running; None where they have failed."""
+        ended: NoAnswer | GatewayError | None = None
+        while self.running:
+            done, _ = await asyncio.wait(self.running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                self.running.remove(task)
+                try:
+                    answer = task.result()
+                except (NoAnswer, GatewayError) as error:  # the call beside it is paid for, and may answer yet
+                    ended = ended or error
+                    continue
+                if answer is not None and not isinstance(answer, Passed):
+                    return answer
+                if task is second and answer is not None:  # no call was made: the next one is asked in its place
+                    hedge.budget.give_back()
+                    second = None if ended or answer is Passed.UNAFFORDABLE else self._second(hedge)
+        if ended is not None:
+            raise ended
         return None
 
-    def _second(
-        self, running: set[asyncio.Task[T | Passed | None]], hedge: Hedge[T]
-    ) -> asyncio.Task[T | Passed | None] | None:
+    def _second(self, hedge: Hedge[T]) -> _Call[T] | None:
         """Begin a call beside those that are running; None where nobody is left for it."""
         if not hedge.budget.take():
             return None
-        turn = None if self.deadline.passed else self._fresh(self.max_attempts - self.made - len(running))
+        turn = None if self.deadline.passed else self._fresh(self.max_attempts - self.made - len(self.running))
         if turn is None:
             hedge.budget.give_back()
             return None
-        task = self._task(turn)
-        running.add(task)
-        return task
+        return self._begin(turn)
 
-    def _task(self, turn: _Turn) -> asyncio.Task[T | Passed | None]:
+    def _begin(self, turn: _Turn) -> _Call[T]:
         task = asyncio.create_task(self._call(turn))
         place = turn.place
         if place is not None:  # a task that is cancelled before it begins gives nothing back
             task.add_done_callback(lambda _: place.abandoned())
+        self.running.add(task)
         return task
 
 
 async def place_at(
-    full: list[Candidate], places: Places, deadline: Deadline, last: ProviderError | None
+    full: list[Candidate], places: Places, deadline: Deadline, last: Failed | None
 ) -> tuple[Candidate, Place]:
     """
     Wait for a place at one of those that had none, and take that one out of the list.
@@ -260,7 +276,7 @@ async def place_at(
         place = await places([each.name for each in full], deadline)
     except Overloaded:
         if last is not None:
-            raise NoAnswer(last) from last
+            raise NoAnswer(last) from last.error
         raise
     candidate = next(each for each in full if each.name == place.deployment)
     full.remove(candidate)

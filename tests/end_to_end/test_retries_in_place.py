@@ -67,6 +67,32 @@ async def test_a_hedged_question_is_put_once_more_as_any_other(
     assert_books_agree(house.ledger(), upstreams.books_of(1))
 
 
+async def test_a_hedge_for_which_there_is_no_money_yet_is_asked_when_the_first_call_has_failed(
+    caller: Caller, house: House, upstreams: Upstreams
+) -> None:
+    """With money for one call at a time a hedged question has the answer that an unhedged one has."""
+    upstreams.strike(EU, {"kind": "latency", "seconds": 1}, {"kind": "status", "status": 500})
+    reply = await caller.segment(question(upstreams, EU, US, hedge_after_seconds=0.3, max_charge_usd="0.006"))
+    assert [(EU, "failed"), (US, "succeeded")] == reply.attempts
+    assert ["release", "settle"] == [each.ended for each in house.ledger()]
+    assert_books_agree(house.ledger(), upstreams.books())
+
+
+async def test_a_hedge_that_is_refused_takes_no_answer_away(caller: Caller, house: House, upstreams: Upstreams) -> None:
+    """The first call is paid for: its answer comes, and where it brings none either the refusal is told."""
+    upstreams.strike(EU, {"kind": "latency", "seconds": 1})
+    upstreams.strike(US, {"kind": "status", "status": 422})
+    asked = question(upstreams, EU, US, hedge_after_seconds=0.3)
+    reply = await caller.segment(asked)
+    assert [(US, "refused"), (EU, "succeeded")] == reply.attempts
+    upstreams.strike(EU, {"kind": "latency", "seconds": 1}, {"kind": "status", "status": 500})
+    for _ in range(20):  # a hedge is one in twenty
+        await caller.segment(question(upstreams, "prodia"))
+    reply = await caller.segment(asked, status=422)
+    assert ([(US, "refused"), (EU, "failed")], True) == (reply.attempts, US in reply.body["detail"])
+    assert_books_agree(house.ledger(), upstreams.books())
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "outcome"),
     [

@@ -35,6 +35,8 @@ class Calls:
     left: list[asyncio.Task[str | Passed | None]] = field(default_factory=list)
     then: dict[str, tuple[float, End]] = field(default_factory=dict)
     """How those end that are asked again; nobody else is."""
+    dear: set[str] = field(default_factory=set)
+    """Those that cannot be paid for while another call is under way."""
 
     async def places(self, names: Sequence[str], deadline: Deadline) -> Place:
         """Wait for a place; the first of them has one by now."""
@@ -51,6 +53,8 @@ class Calls:
         if place is not None:
             place.succeeded()
             end = name.upper()
+        if name in self.dear and len(self.begun) > len(self.ended):
+            return Passed.UNAFFORDABLE
         if isinstance(end, Passed):
             return end
         self.begun.append((deadline.clock(), name))
@@ -182,18 +186,34 @@ def test_a_place_is_waited_for_only_when_nobody_else_is_left() -> None:
     assert [(0.0, "c"), (0.1, "b")] == calls.begun
 
 
-def test_a_refusal_ends_it_and_what_goes_on_is_left() -> None:
-    """The request is at fault: no other is asked, and none is waited for."""
-    calls = Calls({"a": (9.0, "A"), "b": (0.5, ProviderRefused("no such thing")), "c": (0.1, "C")})
-
-    async def all_of_it() -> None:
-        with pytest.raises(NoAnswer, match="no such thing"):
-            await calls.answer()
-        assert 1 == len(calls.left)
-        await calls.all_ended()
-
-    run_virtually(all_of_it())
+@pytest.mark.parametrize("end", [ProviderRefused("no such thing"), LedgerDown("spending cannot be recorded")])
+def test_a_call_that_is_under_way_is_waited_for_when_another_ends_the_question(end: Exception) -> None:
+    """It is paid for: nobody else is asked, and its answer counts; without one the question ends as it would have."""
+    calls = Calls({"a": (9.0, "A"), "b": (0.5, end), "c": (0.1, "C")})
+    assert "A" == run_virtually(calls.answer())
     assert [(0.0, "a"), (1.0, "b")] == calls.begun
+    calls = Calls({"a": (9.0, ProviderFailed("late")), "b": (0.5, end), "c": (0.1, "C")})
+    with pytest.raises((NoAnswer, LedgerDown), match=str(end)) as ended:
+        run_virtually(calls.answer())
+    assert [(0.0, "a"), (1.0, "b")] == calls.begun
+    assert "b" == getattr(ended.value, "deployment", "b")
+
+
+@pytest.mark.parametrize("end", [ProviderRefused("no such thing"), LedgerDown("spending cannot be recorded")])
+def test_of_two_that_end_at_once_the_answer_counts(end: Exception) -> None:
+    """Whichever of them is looked at first."""
+    for ends in ((1.5, end), (0.5, "B")), ((1.5, "A"), (0.5, end)):
+        assert run_virtually(Calls(dict(zip("ab", ends, strict=True))).answer()) in "AB"
+
+
+def test_one_that_cannot_be_paid_beside_another_has_its_turn_when_that_has_failed() -> None:
+    """The money comes back with the failure: a hedged question finds whoever an unhedged one finds."""
+    calls = Calls({"a": (2.0, ProviderFailed("no")), "b": (0.1, "B"), "c": (0.1, "C")}, dear={"b", "c"})
+    assert "B" == run_virtually(calls.answer())
+    assert [(0.0, "a"), (2.0, "b")] == calls.begun
+    assert calls.budget.take()
+    calls = Calls({"a": (2.0, ProviderFailed("no")), "b": (0.0, Passed.UNAFFORDABLE), "c": (0.1, "C")})
+    assert "C" == run_virtually(calls.answer())
 
 
 def test_nobody_who_answers_is_no_answer() -> None:
@@ -203,19 +223,6 @@ def test_nobody_who_answers_is_no_answer() -> None:
         run_virtually(calls.answer())
     with pytest.raises(NoAnswer, match="None"):
         run_virtually(Calls({}).answer())
-
-
-def test_what_is_not_a_provider_s_failure_ends_it() -> None:
-    """Where spending cannot be recorded nobody else is asked either."""
-    calls = Calls({"a": (9.0, "A"), "b": (0.1, LedgerDown("spending cannot be recorded")), "c": (0.1, "C")})
-
-    async def all_of_it() -> None:
-        with pytest.raises(LedgerDown):
-            await calls.answer()
-        await calls.all_ended()
-
-    run_virtually(all_of_it())
-    assert ["b", "a"] == calls.ended
 
 
 def test_a_gateway_that_stops_ends_all_calls_before_it_goes_on() -> None:
