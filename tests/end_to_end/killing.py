@@ -441,19 +441,32 @@ class Play:
 
 @asynccontextmanager
 async def household(
-    zygote: Zygote, upstreams: Upstreams, folder: Path, url: str, *, called_back: bool = False
+    zygote: Zygote,
+    upstreams: Upstreams,
+    folder: Path,
+    url: str,
+    *,
+    called_back: bool = False,
+    beside: Household | None = None,
 ) -> AsyncIterator[Household]:
-    """Have everything but the first gateway, and end it all."""
+    """
+    Have everything but the first gateway, and end it all.
+
+    A household *beside* another one goes through the same gates: an account is known by its endpoint, and a gateway
+    believes nobody who knows nothing of an attempt that was made at another endpoint.
+    """
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listen(HOST, 0))
         port = upstreams.sandbox.port
         ports = {"pictures": port, "runflow-eu": port + 1, "prodia": port + 3, "callbacks": listener.getsockname()[1]}
-        gates = {name: HttpGate(upstream_port) for name, upstream_port in ports.items()}
+        gates = {name: HttpGate(upstream_port) for name, upstream_port in ports.items()} if beside is None else {}
         commits = None if url.startswith("sqlite") else CommitGate(int(url.rpartition("/")[0].rpartition(":")[2]))
         receiver = Receiver()
         for door in [*gates.values(), receiver, *([commits] if commits is not None else [])]:
             await door.open()
             stack.push_async_callback(door.close)
+        if beside is not None:
+            gates = dict(beside.gates)
         connections = aiohttp.TCPConnector(limit=0, force_close=True)
         session = await stack.enter_async_context(
             aiohttp.ClientSession(connector=connections, timeout=aiohttp.ClientTimeout(total=110))

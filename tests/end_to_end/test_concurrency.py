@@ -127,7 +127,8 @@ async def test_many_questions_over_a_breaking_region(crowd: Caller, busy_house: 
     ways = await asyncio.gather(*(ask(*place) for place in places(scene, 300)))
     assert {"succeeded"} == {way[-1] for way in ways}
     assert any(len(way) > 1 for way in ways)
-    ledger = busy_house.ledger()
+    # A reservation whose deployment's breaker opened before the call was made was no attempt.
+    ledger = [each for each in busy_house.ledger() if each.reason != "not_sent"]
     assert sum(map(len, ways)) == len(ledger)
     # Whatever is held here was billed: the region had done the work before it broke. A run that succeeded is settled
     # though its masks cannot be read.

@@ -111,11 +111,13 @@ async def test_all_killed_under_load(zygote: Zygote, upstreams: Upstreams, datab
     """
     chance = random.Random(SEED)
     async with AsyncExitStack() as stack:
-        houses = []
+        houses: list[Household] = []
         for number in range(GATEWAYS):
             folder = tmp_path / str(number)
             folder.mkdir()
-            houses.append(await stack.enter_async_context(household(zygote, upstreams, folder, database_url)))
+            beside = houses[0] if houses else None
+            house = household(zygote, upstreams, folder, database_url, beside=beside)
+            houses.append(await stack.enter_async_context(house))
         first, *others = houses
         await open_house(first, budget_usd=f"0.{BUDGET_MICROUSD:06}")
         for house in others:
