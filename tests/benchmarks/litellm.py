@@ -19,8 +19,9 @@ import yaml
 
 from tests.benchmarks.contender import Contender, WrongAnswer, ask
 from tests.benchmarks.nginx import Answer
-from tests.benchmarks.processes import NotRunnable, free_port, serving
+from tests.benchmarks.processes import NotRunnable, serving
 from tests.benchmarks.wrk import Post
+from tests.ports import free_row
 
 REQUIREMENTS = ("litellm[proxy]==1.106.2", "prometheus-client==0.26.0")
 KEY = "sk-benchmark-0123456789abcdef0123456789abcdef"
@@ -68,7 +69,7 @@ def proxy(upstream_url: str, *, environment: Path, folder: Path, core: int) -> I
     body.write_text(
         json.dumps({"model": "fake", "messages": [{"role": "user", "content": "hi there"}]}), encoding="utf-8"
     )
-    port = free_port()
+    port = free_row(1)
     command = [str(environment / "bin" / "litellm"), "--config", str(configuration), "--host", "127.0.0.1"]
     command += ["--port", str(port), "--num_workers", "1", "--telemetry", "False"]
     environ = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}

@@ -22,8 +22,9 @@ from tests.benchmarks import question
 from tests.benchmarks.contender import WrongAnswer, ask
 from tests.benchmarks.load_caller import Ending, Plan, read_endings
 from tests.benchmarks.load_regions import Behaviour, Call
-from tests.benchmarks.processes import NotRunnable, free_port, pinned, serving
+from tests.benchmarks.processes import NotRunnable, pinned, serving
 from tests.benchmarks.stage import Stage
+from tests.ports import free_row
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
@@ -236,7 +237,7 @@ def house(
 @contextmanager
 def regions_running(stage: Stage, names: tuple[str, ...]) -> Iterator[Regions]:
     """Run regions of these names until the block ends; they answer at once until they are told how to."""
-    control, ports = free_port(), {name: free_port() for name in names}
+    control, ports = free_row(1), {name: free_row(1) for name in names}
     command = [sys.executable, "-m", "tests.benchmarks.load_regions", str(control)]
     command += [f"{name}:{port}" for name, port in ports.items()]
     with serving(
@@ -251,7 +252,7 @@ def regions_running(stage: Stage, names: tuple[str, ...]) -> Iterator[Regions]:
 
 @contextmanager
 def _gateway(stage: Stage, configuration: Path, number: int, environ: Mapping[str, str]) -> Iterator[Gateway]:
-    log, port = stage.folder / f"gateway-{number}.log", free_port()
+    log, port = stage.folder / f"gateway-{number}.log", free_row(1)
     command = [sys.executable, "-m", "gateway.cli.main", "serve", "--config", str(configuration), "--port", str(port)]
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("MASKGATE_", "PRODIA_"))}
     core = stage.cores.load if number % 2 else stage.cores.gateway  # a second one has to share

@@ -14,8 +14,9 @@ import yaml
 
 from tests.benchmarks import question
 from tests.benchmarks.contender import Contender, WrongAnswer, ask
-from tests.benchmarks.processes import NotRunnable, free_port, serving
+from tests.benchmarks.processes import NotRunnable, serving
 from tests.benchmarks.wrk import Post
+from tests.ports import free_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def gateway(upstream_url: str, *, folder: Path, core: int) -> Iterator[Gateway]:
     configuration = folder / "maskgate.yaml"
     configuration.write_text(yaml.safe_dump(_configuration(upstream_url)), encoding="utf-8")
     log = folder / "maskgate.log"
-    port = free_port()
+    port = free_row(1)
     command = [str(_program()), "serve", "--config", str(configuration), "--port", str(port)]
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("MASKGATE_", "RUNFLOW_", "PRODIA_"))

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.processes import free_port, require, serving
+from tests.benchmarks.processes import require, serving
+from tests.ports import free_row
 
 _CONFIGURATION = """\
 daemon off;
@@ -78,7 +79,7 @@ class Server:
 def upstream(answers: Mapping[str, Answer], *, folder: Path, core: int) -> Iterator[Server]:
     """Serve each path's answer to any POST, until the block ends."""
     folder.mkdir()
-    port = free_port()
+    port = free_row(1)
     locations = ""
     for number, (path, answer) in enumerate(answers.items()):
         file = folder / f"answer_{number}"
@@ -93,7 +94,7 @@ def upstream(answers: Mapping[str, Answer], *, folder: Path, core: int) -> Itera
 def proxy(upstream_port: int, *, folder: Path, core: int) -> Iterator[Server]:
     """Pass everything on to *upstream_port* over kept connections, until the block ends."""
     folder.mkdir()
-    port = free_port()
+    port = free_row(1)
     with _running(_PROXY.format(upstream=upstream_port, port=port), folder=folder, core=core, port=port) as started:
         yield started
 

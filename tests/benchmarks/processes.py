@@ -58,14 +58,6 @@ def pinned(command: Sequence[str], *, core: int) -> list[str]:
     return ["taskset", "-c", str(core), *command]
 
 
-def free_port() -> int:
-    """Return a port of 127.0.0.1 on which nothing listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 @contextmanager
 def serving(
     command: Sequence[str],

@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.processes import free_port, serving
+from tests.benchmarks.processes import serving
 from tests.benchmarks.region_calls import Call
 from tests.benchmarks.regions import Way
+from tests.ports import free_row
 
 ROOT = Path(__file__).resolve().parents[2]
 NEAR, FAR = "near", "far"
@@ -38,7 +39,7 @@ class Ports:
 def regions_running(*, folder: Path, core: int) -> Iterator[Ports]:
     """Serve both regions until the block ends."""
     folder.mkdir()
-    ports = Ports(free_port(), free_port(), free_port())
+    ports = Ports(free_row(1), free_row(1), free_row(1))
     command = [sys.executable, "-m", "tests.benchmarks.regions", "--control", str(ports.control)]
     command += ["--region", f"{NEAR}={ports.near}", "--region", f"{FAR}={ports.far}"]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -4,7 +4,6 @@ import fnmatch
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -16,6 +15,7 @@ import pytest
 import yaml
 
 from tests.deploy.dockerfile import Stage, read_stages
+from tests.ports import free_row
 
 ROOT = Path(__file__).parents[2]
 BUILD, FINAL = read_stages(ROOT / "deploy" / "Dockerfile")
@@ -57,21 +57,6 @@ def run(command: str, *, cwd: Path) -> None:
         ["sh", "-c", command], cwd=cwd, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-
-
-def free_port(count: int = 1) -> int:
-    """Return the first of *count* ports in a row that nobody listens on."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        try:
-            for step in range(count):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port + step))
-        except OSError:
-            continue
-        return port
 
 
 @contextmanager
@@ -153,7 +138,7 @@ def test_the_build_context_holds_what_is_copied_and_nothing_else() -> None:
 @pytest.mark.timeout(300)
 def test_image_serves(image: Path, tmp_path: Path) -> None:
     """The image's own command answers, its health check passes while it does, and fails before."""
-    port = free_port()
+    port = free_row(1)
     command = [str(port) if part == "8080" else part for part in FINAL.one("CMD").command]
     check = FINAL.one("HEALTHCHECK").command
     assert not healthy(image, check, port, 8080)
@@ -168,7 +153,7 @@ def test_image_serves(image: Path, tmp_path: Path) -> None:
 def test_image_is_the_sandbox_too(image: Path, tmp_path: Path) -> None:
     """The command and the health check of the sandbox's container work in the same image."""
     sandbox = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]["sandbox"]
-    port = free_port(4)
+    port = free_row(4)
     command = [str(port) if part == "9100" else part for part in sandbox["command"]]
     with container(image, command, ready="configuration", state=tmp_path):
         assert healthy(image, sandbox["healthcheck"]["test"][1:], port, 9100)

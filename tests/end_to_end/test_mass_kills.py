@@ -116,8 +116,8 @@ async def test_all_killed_under_load(zygote: Zygote, upstreams: Upstreams, datab
             folder = tmp_path / str(number)
             folder.mkdir()
             beside = houses[0] if houses else None
-            house = household(zygote, upstreams, folder, database_url, beside=beside)
-            houses.append(await stack.enter_async_context(house))
+            neighbour = household(zygote, upstreams, folder, database_url, beside=beside)
+            houses.append(await stack.enter_async_context(neighbour))
         first, *others = houses
         await open_house(first, budget_usd=f"0.{BUDGET_MICROUSD:06}")
         for house in others:

@@ -21,6 +21,7 @@ from providers.contract import (
     Reply,
 )
 from providers.transport import HttpUpstream, trusted
+from tests.ports import free_row
 from tests.providers.connectors import connector_of
 from tests.providers.raw_server import Script, Server, answering, serving, whole
 
@@ -54,14 +55,6 @@ async def send(
         deadline=Deadline.after(seconds, time.monotonic),
         max_bytes=max_bytes,
     )
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -131,7 +124,7 @@ async def test_cookies_and_proxies_of_the_environment_are_ignored(
     upstream: HttpUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No state of the machine or of an earlier answer reaches a request."""
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_row(1)}")
     async with serving(answering(whole(b"{}", "200 OK", "Set-Cookie: a=b"), then="again")) as (server, url):
         await send(upstream, url)
         await send(upstream, url)
@@ -147,7 +140,7 @@ def never_left(error: ProviderError) -> tuple[bool, bool]:
 async def test_a_refused_connection_is_unreachable(upstream: HttpUpstream) -> None:
     """Where nobody listens nothing leaves."""
     with pytest.raises(ProviderUnreachable, match="Connection refused") as caught:
-        await send(upstream, f"http://127.0.0.1:{free_port()}/x?signature=s3cret")
+        await send(upstream, f"http://127.0.0.1:{free_row(1)}/x?signature=s3cret")
     assert never_left(caught.value) == (True, False)
     assert "s3cret" not in str(caught.value)
 

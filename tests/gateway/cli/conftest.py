@@ -1,7 +1,6 @@
 """A gateway on sandbox upstreams, on real sockets, and the command line in front of it."""
 
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from gateway.cli.main import app
 from tests.gateway.house import Command, House, house_running
+from tests.ports import free_row
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +49,4 @@ def environ(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def unused_port() -> int:
     """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_row(1)

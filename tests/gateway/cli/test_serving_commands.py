@@ -125,9 +125,7 @@ def status(url: str, headers: dict[str, str]) -> int:
 @pytest.mark.slow
 def test_an_admin_port_that_is_the_gateway_s_own_is_refused(environ: dict[str, str]) -> None:
     """One port cannot be both, and the refusal names the option."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_row(1))
     done = run(environ, "serve", "--port", port, "--admin-port", port)
     assert (NO_GATEWAY, True) == (done.returncode, "Name another with --admin-port" in done.stderr)
 
