@@ -102,14 +102,18 @@ def accounts_of(
     Args:
         offers: the deployments.
         providers: by name.
-        prices: say what each deployment's price is counted in.
+        prices: of all times.
         at: when, in seconds since 1970, UTC.
     """
     now = round(at * 1_000_000)
     units = {offer.name: price.unit for offer in offers if (price := prices.price_at(offer.name, now)) is not None}
     return {
         offer.name: Account(
-            offer.deployment, providers[offer.deployment.provider], units.get(offer.name), offer.upstream_account
+            offer.deployment,
+            providers[offer.deployment.provider],
+            units.get(offer.name),
+            offer.upstream_account,
+            prices.by_id,
         )
         for offer in offers
     }

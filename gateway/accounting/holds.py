@@ -27,7 +27,7 @@ class HeldAttempt(NamedTuple):
     tenant: str
     """Who pays for it."""
     price_id: str
-    """The terms at the time of the reservation; see `read_price_id`."""
+    """The terms at the time of the reservation; see `agreed_terms`."""
     upstream_account: str | None = None
     """The endpoint and the account that it was made with; None where that was not kept yet."""
 

@@ -22,11 +22,12 @@ from sqlalchemy import Connection, select
 
 from gateway.accounting.ledger import Ledger
 from gateway.accounting.matching import Finding, Group, Known, Period, State, match
-from gateway.accounting.price_ids import read_price_id
+from gateway.accounting.price_ids import agreed_terms, most_cost
+from gateway.accounting.pricing import charge
 from gateway.accounting.statement import Billed
 from gateway.store import ENDED, OPENED, RESOLVED, Entry, Kind, Verdict, ending, entries, moves
 from gateway.store.ledger_sql import find_standing
-from providers.contract import Money
+from providers.contract import Money, Usage
 
 #: Who bears what only the statement knows.
 OPERATOR, STATEMENT_KEY = "operator", "statement"
@@ -165,7 +166,7 @@ def _known(phases: Phases, source: Source) -> Known:
     """Return where an attempt stands."""
     opened, ended = phases[OPENED], phases.get(ENDED)
     state = _state(opened, phases.get(RESOLVED, ended))
-    most = read_price_id(opened.price_id or "").most_cost(Money(opened.amount_microusd))
+    most = most_cost(opened.price_id or "", Money(opened.amount_microusd))
     return Known(
         attempt_id=opened.attempt_id,
         state=state,
@@ -208,13 +209,15 @@ def _resolved(opened: Entry, billed: Billed | None, *, now: int) -> Entry:
     if billed is None:
         reason = "statement_lacks_it"
         return ending(opened.attempt_id, Kind.RELEASE, set_aside=amount, phase=RESOLVED, reason=reason, at=now)
+    terms = agreed_terms(opened.price_id or "", Money(amount), None)
+    owed = charge(terms, Usage(reported=billed.cost), Money(amount))
     return ending(
         opened.attempt_id,
         Kind.SETTLE,
         set_aside=amount,
         phase=RESOLVED,
-        amount=read_price_id(opened.price_id or "").charge(billed.cost, Money(amount)).microusd,
-        cost=billed.cost.microusd,
+        amount=owed.charge.microusd,
+        cost=owed.cost.microusd,
         reported=billed.cost.microusd,
         upstream_ref=billed.ref,
         at=now,

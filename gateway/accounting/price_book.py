@@ -48,6 +48,8 @@ class PriceBook:
             self._prices.setdefault(price.deployment, []).append(price)
         for dated in self._prices.values():
             _refuse_overlaps(dated)
+        self.by_id = {price.id: price for dated in self._prices.values() for price in dated}
+        """Every price, by its id."""
         self._starts = {name: [price.starts_at for price in dated] for name, dated in self._prices.items()}
 
     def price_at(self, deployment: str, at: int) -> Price | None:

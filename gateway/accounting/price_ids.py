@@ -1,80 +1,81 @@
 """
 What a price id says of how a charge was made of a cost; see `Terms.id`, which writes them. Pure.
 
-An attempt that is resolved long after its reservation is charged by the terms of that time. They stand in its price id,
-whatever the configuration says by now.
+An attempt that is resolved long after its reservation is charged by the terms of that time, and by the formula of an
+answer in time (`pricing.charge`). Markup and fixed price stand in its price id, whatever the configuration says by now.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 
-from gateway.accounting.pricing import AT_COST
-from providers.contract import NOTHING, Money
+from gateway.accounting.pricing import AT_COST, Price, Terms
+from providers.contract import NOTHING, Money, PriceUnit
 
 _TERMS = re.compile(r"[^*=]*(?:\*(?P<markup>\d{1,9}(?:\.\d{1,6})?)|=(?P<fixed>\d{1,13}\.\d{6}))", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class AgreedTerms:
-    """How the charge for an attempt is made of what it has cost."""
-
-    markup: Fraction = AT_COST
-    """What the cost is multiplied by; without effect beside `fixed`."""
-    fixed: Money | None = None
-    """What the tenant pays for one unit, whatever it costs; None: the cost times the markup."""
-
-    def charge(self, cost: Money, reserved: Money) -> Money:
-        """
-        Return what the tenant owes, a part of a micro-dollar rounded up, and never more than was reserved.
-
-        At a fixed price that is what was reserved: the price of the call, or the most of it where it is by the second.
-        What has cost the operator nothing is not charged for.
-
-        Args:
-            cost: what the provider has billed.
-            reserved: what was set aside for the attempt.
-        """
-        if self.fixed is not None:
-            return reserved if cost > NOTHING else NOTHING
-        return min(Money(-(-cost.microusd * self.markup.numerator // self.markup.denominator)), reserved)
-
-    def most_cost(self, reserved: Money) -> Money | None:
-        """
-        Return the largest cost whose charge was covered by what was reserved.
-
-        Returns:
-            The cost; None where the charge does not depend on it, so that nothing can be said.
-        """
-        if self.fixed is not None or not self.markup:
-            return None
-        return Money(reserved.microusd * self.markup.denominator // self.markup.numerator)
-
-    def cost(self, reserved: Money) -> Money:
-        """
-        Return what a billed attempt is taken to have cost where the provider gives no figure.
-
-        The reservation without its markup, rounded down. At a fixed price what was reserved, so that nothing is earned
-        on a guess; nothing under a markup of 0, which leaves no trace of the price. The provider's statement corrects
-        either.
-        """
-        if self.fixed is not None:
-            return reserved
-        return self.most_cost(reserved) or NOTHING
-
-
-def read_price_id(price_id: str) -> AgreedTerms:
+def agreed_terms(price_id: str, reserved: Money, price: Price | None) -> Terms:
     """
-    Return the terms that a price id names; without any in it, the cost is passed on as it is.
+    Return the terms of a reservation, by which one call is one unit: how long it took is not known any more.
 
-    >>> read_price_id("eu@2026-04-05*1.15").markup
-    Fraction(23, 20)
+    Where the price is not in the price book any more, or is by the second, the list price of the call follows from what
+    was reserved: without its markup, rounded down; in its proportion to a fixed price; what was reserved where a fixed
+    price is all that is known, so that nothing is earned on a guess; nothing under a markup of 0, which leaves no trace
+    of it. The provider's statement corrects each of them.
+
+    Args:
+        price_id: the reservation's.
+        reserved: what it has set aside.
+        price: of that id; None where the price book has none.
+
+    >>> agreed_terms("eu@2026-04-05*1.15", Money(5750), None).price.usd
+    Money(microusd=5000)
     """
+    markup, fixed = _read(price_id)
+    if price is not None and price.unit is not PriceUnit.SECOND:
+        listed = price.usd
+    elif fixed is None:
+        listed = _without_markup(markup, reserved) or NOTHING
+    elif price is not None and fixed > NOTHING:
+        listed = Money(reserved.microusd * price.usd.microusd // fixed.microusd)
+    else:
+        listed = reserved
+    one_call = Price("", listed, PriceUnit.SUCCESS, valid_from="", source="the reservation")
+    return Terms(one_call, markup, fixed=None if fixed is None else reserved)
+
+
+def price_of(price_id: str) -> str:
+    """
+    Return the id of the price alone.
+
+    >>> price_of("eu@2026-04-05*1.15")
+    'eu@2026-04-05'
+    """
+    return re.split("[*=]", price_id, maxsplit=1)[0]
+
+
+def most_cost(price_id: str, reserved: Money) -> Money | None:
+    """
+    Return the largest cost whose charge was covered by what was reserved.
+
+    Returns:
+        The cost; None where the charge does not depend on it, so that nothing can be said.
+    """
+    markup, fixed = _read(price_id)
+    return _without_markup(markup, reserved) if fixed is None else None
+
+
+def _without_markup(markup: Fraction, reserved: Money) -> Money | None:
+    return Money(reserved.microusd * markup.denominator // markup.numerator) if markup else None
+
+
+def _read(price_id: str) -> tuple[Fraction, Money | None]:
+    """Return markup and fixed price; without any in the id, the cost is passed on as it is."""
     found = _TERMS.fullmatch(price_id)
     if found is None:
-        return AgreedTerms()
+        return AT_COST, None
     if found["fixed"] is not None:
-        return AgreedTerms(fixed=Money.from_usd(found["fixed"]))
-    return AgreedTerms(markup=Fraction(found["markup"]))
+        return AT_COST, Money.from_usd(found["fixed"])
+    return Fraction(found["markup"]), None

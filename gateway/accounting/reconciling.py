@@ -25,6 +25,8 @@ from typing import Any
 
 from gateway.accounting.holds import HeldAttempt
 from gateway.accounting.ledger import Ledger
+from gateway.accounting.price_ids import price_of
+from gateway.accounting.pricing import Price
 from gateway.accounting.resolution import Resolution, resolve
 from gateway.store import LedgerUnavailable, Verdict
 from providers.contract import (
@@ -98,9 +100,11 @@ class Account:
     deployment: Deployment
     provider: Provider
     unit: PriceUnit | None
-    """What its price is counted in; None where it has none."""
+    """What its price is counted in now; None where it has none."""
     upstream_account: str = ""
     """The deployment's `upstream_account`."""
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    """The price book, by the prices' ids."""
 
 
 @dataclass(slots=True)
@@ -314,7 +318,8 @@ class Reconciler:
             return Result.FAILED, NOTHING
         believed = found.fate is Fate.ABSENT and self._is_absence_believed(held, force=force)
         same = held.upstream_account in {None, account.upstream_account}  # None: made before that was kept
-        resolution = resolve(found, held, account.unit, believe_absence=believed, same_account=same)
+        price = account.prices.get(price_of(held.price_id))
+        resolution = resolve(found, held, price, account.unit, believe_absence=believed, same_account=same)
         if resolution is None:
             at_most = self._cadence.absent - self._age(held) if found.fate is Fate.ABSENT and same else None
             self._postpone(held, at_most=at_most)

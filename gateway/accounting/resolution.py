@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.accounting.holds import HeldAttempt
-from gateway.accounting.price_ids import read_price_id
-from providers.contract import NOTHING, Fate, Found, Money, PriceUnit
+from gateway.accounting.price_ids import agreed_terms
+from gateway.accounting.pricing import Price, charge
+from providers.contract import NOTHING, Fate, Found, Money, PriceUnit, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,34 +23,45 @@ class Resolution:
 
 
 def resolve(
-    found: Found, held: HeldAttempt, unit: PriceUnit | None, *, believe_absence: bool, same_account: bool = True
+    found: Found,
+    held: HeldAttempt,
+    price: Price | None,
+    unit: PriceUnit | None,
+    *,
+    believe_absence: bool,
+    same_account: bool = True,
 ) -> Resolution | None:
     """
     Say how a hold ends by what was found; None where it stays.
 
-    The tenant is charged by the terms of the reservation, and never more than it set aside. Where the provider gives no
-    figure that is all of it, and the cost is what these terms make it from.
+    What is billed is charged by the terms of the reservation, as an answer in time would have been.
 
     Args:
         found: the provider's word.
         held: the attempt.
-        unit: what its deployment's price is counted in.
+        price: that of the reservation; None where the price book has it no more.
+        unit: what its deployment's price is counted in now, for where the price is not known.
         believe_absence: whether it is late enough to believe that the attempt never came there.
         same_account: whether the word is that of the endpoint and the account which the attempt was made with. Another
             one may know that it is billed; that it is not billed says nothing there.
     """
-    amount, terms = Money(held.amount_microusd), read_price_id(held.price_id)
-    unreported = Resolution(amount, terms.cost(amount), None, release=False)
     if found.fate is Fate.CHARGED:
-        if found.cost is None or found.cost < NOTHING:  # a negative figure is no bill
-            return unreported
-        return Resolution(terms.charge(found.cost, amount), found.cost, found.cost, release=False)
+        return _billed(held, price, found.cost)
     if not same_account:
         return None
     if found.fate is Fate.NOT_CHARGED:
-        if unit is PriceUnit.REQUEST:  # the operator's price says that a call is owed for, however it ended
-            return unreported
+        if (unit if price is None else price.unit) is PriceUnit.REQUEST:
+            return _billed(held, price, None)  # the operator's price says that a call is owed for, however it ended
         return Resolution(NOTHING, NOTHING, None, release=True)
     if found.fate is Fate.ABSENT and believe_absence:
         return Resolution(NOTHING, NOTHING, None, release=True)
     return None
+
+
+def _billed(held: HeldAttempt, price: Price | None, reported: Money | None) -> Resolution:
+    """Return the end of a hold that the provider has billed, with its figure where it gives one."""
+    if reported is not None and reported < NOTHING:  # a negative figure is no bill
+        reported = None
+    reserved = Money(held.amount_microusd)
+    owed = charge(agreed_terms(held.price_id, reserved, price), Usage(reported=reported), reserved)
+    return Resolution(owed.charge, owed.cost, reported, release=False)

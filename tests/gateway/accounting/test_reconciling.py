@@ -450,7 +450,7 @@ HELD = HeldAttempt(7, "att_1", "eu", "runflow", "sam-3", 5000, 0, None, "acme", 
 )
 def test_resolutions(found: Found, unit: PriceUnit | None, charge: int, cost: int) -> None:
     """The tenant owes what is billed and no more than was set aside; without a figure, what was set aside."""
-    resolution = resolve(found, HELD, unit, believe_absence=True)
+    resolution = resolve(found, HELD, None, unit, believe_absence=True)
     assert resolution is not None
     assert (charge, cost) == (resolution.charge.microusd, resolution.cost.microusd)
     assert (charge == 0) == resolution.release
@@ -475,7 +475,7 @@ def test_the_terms_of_the_reservation(terms: str, reported: int | None, charge: 
     """The tenant pays by the markup or the price that was agreed, rounded up; the cost is the provider's figure."""
     found = Found(Fate.CHARGED, None if reported is None else Money(reported))
     held = HELD._replace(price_id=f"eu@2026-01-01{terms}")
-    resolution = resolve(found, held, PriceUnit.SUCCESS, believe_absence=False)
+    resolution = resolve(found, held, None, PriceUnit.SUCCESS, believe_absence=False)
     assert resolution is not None
     assert (charge, cost) == (resolution.charge.microusd, resolution.cost.microusd)
 
@@ -544,4 +544,4 @@ async def test_one_gateway_at_a_time(bench: Bench, database_url: str) -> None:
 @pytest.mark.parametrize(("fate", "believe"), [(Fate.UNKNOWN, True), (Fate.ABSENT, False)])
 def test_no_resolution(fate: Fate, *, believe: bool) -> None:
     """Without word, and while absence may be mere lateness, a hold stays."""
-    assert resolve(Found(fate), HELD, PriceUnit.SUCCESS, believe_absence=believe) is None
+    assert resolve(Found(fate), HELD, None, PriceUnit.SUCCESS, believe_absence=believe) is None
