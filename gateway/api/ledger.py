@@ -6,7 +6,7 @@ A caller sees its own tenant's entries; an administrator, any tenant's.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,7 +23,7 @@ from gateway.accounting import UsageQuery
 from gateway.accounting.listing import LedgerPage, LedgerQuery, Line, Place, read_page
 from gateway.api.csv_text import csv_text
 from gateway.api.documents import describe
-from gateway.api.paging import limit_asked, read_cursor, strange_cursor, write_cursor
+from gateway.api.paging import limit_asked, pages_of, read_cursor, strange_cursor, write_cursor
 from gateway.api.routes import PRIVATE, PlainRoute, caller_of, house_of
 from gateway.api.schema import Shape
 from gateway.api.usage import ATTEMPTS, attempts_asked, refuse_unknown, wants_csv
@@ -52,8 +52,8 @@ PARAMETERS = {
     "attempt_id": "only this attempt's",
     "request_id": "only this request's: the id of its answer",
     "order": "newest or oldest first, by the moment of the reservation; newest without it",
-    "format": "json or csv; csv has all entries at once",
-    "limit": "the most entries of one page, 1 to 1000; 100 without it",
+    "format": "json or csv; csv has all entries at once, or the first ones, as many as limit says",
+    "limit": "the most entries of one page, 1 to 1000; 100 without it, and all in csv",
     "cursor": "next_cursor of the page before",
 }
 
@@ -127,8 +127,10 @@ async def answer(parameters: QueryParams, accept: str, *, caller: Caller, databa
         return await database.read(partial(read_page, query=wanted))
 
     if wants_csv(parameters, accept):
-        query = replace(query, limit=MOST_ENTRIES)
-        lines = ledger_csv(await read(query), query, read)
+        if "limit" not in parameters:
+            query = replace(query, limit=MOST_ENTRIES)
+        pages = pages_of(parameters, await read(query), lambda place: read(replace(query, after=place)))
+        lines = ledger_csv(pages)
         return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=PRIVATE)
     body = ledger_body(await read(query), query)
     return Response(orjson.dumps(body), media_type="application/json", headers=PRIVATE)
@@ -200,24 +202,11 @@ def entry_body(line: Line) -> dict[str, Any]:
     return {**_flat(line), "tags": orjson.loads(line.tags)}
 
 
-async def ledger_csv(
-    first: LedgerPage, query: LedgerQuery, read: Callable[[LedgerQuery], Awaitable[LedgerPage]]
-) -> AsyncIterator[str]:
-    """
-    Write entries as CSV with a header; `tags` is a JSON object.
-
-    Args:
-        first: the first page, read before the answer begins, so that a problem is told as one.
-        query: what it answers.
-        read: brings another page.
-    """
+async def ledger_csv(pages: AsyncIterator[LedgerPage]) -> AsyncIterator[str]:
+    """Write entries as CSV with a header; `tags` is a JSON object."""
     yield csv_text([list(LedgerEntryShape.model_fields)])
-    page = first
-    while True:
+    async for page in pages:
         yield csv_text(list(_flat(line).values()) for line in page.lines)
-        if page.next is None:
-            return
-        page = await read(replace(query, after=page.next))
 
 
 def _flat(line: Line) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol, TypeVar
 
 import orjson
 from starlette.datastructures import QueryParams
@@ -53,6 +54,33 @@ def limit_asked(parameters: QueryParams, *, default: int, most: int) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= most):
         raise InvalidRequest(f"{text!r} is no number of lines; write 1 to {most}", field="limit")
     return int(text)
+
+
+class _Page(Protocol):
+    """A stretch of a list."""
+
+    @property
+    def next(self) -> Any:
+        """Where the next one begins; None at the end of the list."""
+
+
+Page = TypeVar("Page", bound=_Page)
+
+
+async def pages_of(parameters: QueryParams, first: Page, read: Callable[[Any], Awaitable[Page]]) -> AsyncIterator[Page]:
+    """
+    Yield the pages that a CSV answer holds: all there are; only the first where the caller has set a `limit`.
+
+    Args:
+        parameters: of the request.
+        first: the first page, read before the answer begins, so that a problem is told as one.
+        read: brings the page that begins at a place.
+    """
+    yield first
+    page = first
+    while page.next is not None and "limit" not in parameters:
+        page = await read(page.next)
+        yield page
 
 
 def write_cursor(*place: Any) -> str:

@@ -21,6 +21,7 @@ from gateway.admission.idempotency import HEADER, idempotency_key
 from gateway.api.answers import Answered, attempts_of, charged, deployment_body, quote_body, segmentation_body
 from gateway.api.documents import describe
 from gateway.api.once import Keyed, Once, fingerprint_of
+from gateway.api.paging import pages_of
 from gateway.api.ports import on_admin_port
 from gateway.api.reading import read_request
 from gateway.api.schema import DeploymentsShape, QuoteShape, ReadyShape, SegmentationShape, UsageShape
@@ -211,7 +212,9 @@ async def report_usage(request: Request) -> Response:
     as_csv = wants_csv(request.query_params, request.headers.get("accept", ""))
     report = await house.services.ledger.usage(query)
     if as_csv:
-        lines = usage_csv(report, query, house.services.ledger.usage)
+        usage = house.services.ledger.usage
+        pages = pages_of(request.query_params, report, lambda place: usage(replace(query, after=place)))
+        lines = usage_csv(pages, query)
         return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=PRIVATE)
     return _json(usage_body(report))
 

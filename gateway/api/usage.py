@@ -7,7 +7,7 @@ page as it is sent, so that a report of any length fits into memory.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from typing import Any
@@ -34,8 +34,8 @@ ATTEMPTS = {
 PARAMETERS = {
     "by": "what to divide by: any of tenant, key, deployment, provider, model, region, day and tag:NAME, with commas",
     **ATTEMPTS,
-    "format": "json or csv; csv has all lines at once",
-    "limit": "the most lines of one page, 1 to 10000; 1000 without it",
+    "format": "json or csv; csv has all lines at once, or the first ones, as many as limit says",
+    "limit": "the most lines of one page, 1 to 10000; 1000 without it, and all in csv",
     "cursor": "next_cursor of the page before",
 }
 """All there are."""
@@ -118,24 +118,17 @@ def usage_body(report: UsageReport) -> dict[str, Any]:
     }
 
 
-async def usage_csv(
-    first: UsageReport, query: UsageQuery, read: Callable[[UsageQuery], Awaitable[UsageReport]]
-) -> AsyncIterator[str]:
+async def usage_csv(pages: AsyncIterator[UsageReport], query: UsageQuery) -> AsyncIterator[str]:
     """
     Write a report's lines as CSV with a header.
 
     Args:
-        first: its first page, read before the answer begins, so that a problem is told as one.
+        pages: of the report.
         query: what it answers.
-        read: brings another page.
     """
     yield csv_text([[*_heading(query), *_tally_body(Tally())]])
-    page = first
-    while True:
+    async for page in pages:
         yield csv_text([*(value for _, value in line.group), *_tally_body(line.tally).values()] for line in page.lines)
-        if page.next is None:
-            return
-        page = await read(replace(query, after=page.next))
 
 
 def _heading(query: UsageQuery) -> list[str]:

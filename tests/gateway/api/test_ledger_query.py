@@ -208,6 +208,15 @@ async def test_csv_has_every_entry(database: Database) -> None:
     assert ["0.005000", "0.004000", "-0.001000"] == [row["amount_usd"] for row in rows]
 
 
+async def test_csv_stops_at_a_limit(database: Database) -> None:
+    """A caller who says how many entries it wants gets as many, which are the first ones of the whole list."""
+    whole = await body_of(await answer(QueryParams("format=csv&order=oldest"), "", caller=ACME, database=database))
+    some = await body_of(
+        await answer(QueryParams("format=csv&order=oldest&limit=2"), "", caller=ACME, database=database)
+    )
+    assert (2, True) == (len(list(csv.DictReader(io.StringIO(some)))), whole.startswith(some))
+
+
 async def test_csv_goes_on_beyond_one_page(database: Database) -> None:
     """A page's worth of entries and one more come under one header."""
 

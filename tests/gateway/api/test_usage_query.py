@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
 from gateway.accounting import By, Tally, UsageLine, UsageQuery, UsageReport
-from gateway.api.paging import write_cursor
+from gateway.api.paging import pages_of, write_cursor
 from gateway.api.schema import UsageShape
 from gateway.api.usage import KNOWN, LINES, read_usage_query, usage_body, usage_csv, wants_csv
 from gateway.problems import Forbidden, InvalidRequest
@@ -233,17 +233,17 @@ def test_a_report_is_written_as_its_shape_says() -> None:
 ASKED = UsageQuery(by=(By.DAY,), by_tag="team")
 
 
-async def csv_of(first: UsageReport, *following: UsageReport) -> str:
+async def csv_of(first: UsageReport, *following: UsageReport, asked: str = "") -> str:
     """Return a report's CSV, whose pages are these."""
     pages = list(following)
-    wanted: list[UsageQuery] = []
+    wanted: list[object] = []
 
-    async def read(query: UsageQuery) -> UsageReport:
-        wanted.append(query)
+    async def read(place: object) -> UsageReport:
+        wanted.append(place)
         return pages.pop(0)
 
-    text = "".join([part async for part in usage_csv(first, ASKED, read)])
-    assert [page.next for page in (first, *following)][:-1] == [query.after for query in wanted]
+    text = "".join([part async for part in usage_csv(pages_of(QueryParams(asked), first, read), ASKED)])
+    assert [page.next for page in (first, *following)][:-1] == wanted
     return text
 
 
@@ -263,6 +263,12 @@ async def test_a_csv_report_has_the_lines_of_every_page() -> None:
     first = replace(REPORT, next=("2026-11-02", None))
     text = await csv_of(first, first, REPORT)
     assert (6, 1) == (len(list(csv.DictReader(io.StringIO(text)))), text.count("attempts"))
+
+
+async def test_a_csv_report_stops_at_a_limit() -> None:
+    """A caller who says how many lines it wants gets as many, and no other page is read."""
+    first = replace(REPORT, next=("2026-11-02", None))
+    assert await csv_of(REPORT) == await csv_of(first, asked="limit=2")
 
 
 async def test_no_cell_of_a_csv_report_is_a_formula() -> None:
