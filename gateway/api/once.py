@@ -320,13 +320,13 @@ def _replay(kept: RememberedAnswer, trace: Trace) -> Response:
     Return an answer again.
 
     Raises:
-        IdempotencyConflict: it was too large to be kept.
+        IdempotencyConflict: it is not there any more.
     """
     trace.answer_id = kept.request_id
     if kept.body is None:
         raise IdempotencyConflict(
-            f"the request with this {HEADER} was answered as {kept.request_id}, and that answer was too large to be "
-            "kept; it is not made a second time. Take a new key to ask anew",
+            f"the request with this {HEADER} was answered as {kept.request_id}, and that answer is not kept any more; "
+            "it is not made a second time. Take a new key to ask anew",
             field=HEADER,
         )
     if kept.status >= 400:

@@ -27,7 +27,7 @@ from gateway.store.database import LedgerUnavailable
 from gateway.store.tables import create_tables
 
 #: Every revision that this code knows, the oldest first. The first one was made before revisions were written down.
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 HEAD = REVISIONS[-1]
 
 #: Has starters on PostgreSQL take turns, where two CREATE TABLE at once would fail; SQLite has one writer anyway.

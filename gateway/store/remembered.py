@@ -2,7 +2,7 @@
 Answers by their Idempotency-Key: one row for each key of a tenant.
 
     begin   a row without an answer, on disk before anything is spent; it belongs to its owner until its lease is over
-    finish  the answer in its row: what everybody who comes with the key gets from then on
+    finish  the answer in its row, and what is too large for it behind it: what everybody gets from then on
     release no attempt was made, so that nothing has to be remembered
 
 When the owner dies, whoever comes next after the lease takes the row over, but only if the ledger shows that no attempt
@@ -18,27 +18,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Insert, Row, Select, delete, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Insert, Row, Select, delete, exists, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.store.database import Database, LedgerUnavailable, Work
 from gateway.store.entry import Kind
-from gateway.store.tables import entries, remembered_answers
+from gateway.store.tables import entries, remembered_answers, remembered_parts
 
 T = TypeVar("T")
 
-#: A larger body is not kept: its row says that there was an answer, and no more. Beyond this size one row keeps the
-#: ledger's only writer in SQLite, or the event loop beside PostgreSQL, busy for tens of milliseconds.
-MOST_BODY_BYTES = 8 * 2**20
+#: Bytes of a body that one transaction writes or reads. Why in parts: a larger row keeps the ledger's only writer in
+#: SQLite, or the event loop beside PostgreSQL, busy for tens of milliseconds, and reservations wait meanwhile.
+PART_BYTES = 4 * 2**20
 
 _MICROS = 1_000_000
 #: How far the clock may have been set back while a request was worked on.
 _STEP = 30 * _MICROS
 _LAST_ENDING = 2
 _ROW = remembered_answers.c
+_PART = remembered_parts.c
 
 
 class Turn(Enum):
@@ -73,7 +74,7 @@ class RememberedAnswer:
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes | None
-    """To the byte; None where it was larger than what is kept."""
+    """To the byte; None where it is not there as a whole: it has just expired, or an earlier release left it out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,17 @@ class Interrupted:
 
 
 Standing = Turn | RememberedAnswer | Interrupted
+
+
+class _Kept(NamedTuple):
+    """The row of an answer."""
+
+    request_id: str
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes | None
+    """Its beginning: where it is as long as a part, the parts follow."""
+    owner: str
 
 
 class Remembered:
@@ -118,7 +130,10 @@ class Remembered:
             LedgerUnavailable: nobody knows; nothing may be spent.
         """
         lease = round(lease_seconds * _MICROS)
-        return await self._write(lambda connection: _begin(connection, claim, self._now(), lease, self._ttl))
+        found = await self._write(lambda connection: _begin(connection, claim, self._now(), lease, self._ttl))
+        if isinstance(found, _Kept):
+            return RememberedAnswer(found.request_id, found.status, found.headers, await self._whole(claim, found))
+        return found
 
     async def running(self, claim: Claim) -> bool:
         """
@@ -134,21 +149,40 @@ class Remembered:
         """
         Keep the answer; False where the key went to somebody else meanwhile. To do it twice is harmless.
 
+        What goes beyond its row is written first, so that whoever finds the row ended finds all of it.
+
         Raises:
             LedgerUnavailable: it is not kept, or nobody knows.
         """
-        body = answer.body if answer.body is not None and len(answer.body) <= MOST_BODY_BYTES else None
+        body = answer.body or b""
+        for number, start in enumerate(range(PART_BYTES, len(body) + 1, PART_BYTES), start=1):
+            part = body[start : start + PART_BYTES]
+            await self._write(partial(_put_part, claim=claim, number=number, part=part))
         keep = (
             update(remembered_answers)
             .where(_named(claim), _ROW.owner == claim.owner)
             .values(
                 status=answer.status,
                 headers=orjson.dumps(answer.headers).decode(),
-                body=body,
+                body=body[:PART_BYTES],
                 expires_at=self._now() + self._ttl,
             )
         )
         return await self._write(lambda connection: connection.execute(keep).rowcount == 1)
+
+    async def _whole(self, claim: Claim, kept: _Kept) -> bytes | None:
+        """Read what there is of a body beyond its row: parts up to one that is not full."""
+        parts = [kept.body or b""]
+        while len(parts[-1]) == PART_BYTES:
+            name = (claim.tenant, claim.key, kept.owner, len(parts))
+            query = select(_PART.body).where(
+                tuple_(_PART.tenant, _PART.idempotency_key, _PART.owner, _PART.number) == name
+            )
+            part = await self._database.read(partial(_part, query=query))
+            if part is None:
+                return None
+            parts.append(part)
+        return kept.body if len(parts) == 1 else b"".join(parts)
 
     async def release(self, claim: Claim, *, though_released: bool = False) -> bool:
         """
@@ -182,7 +216,11 @@ class Remembered:
             .with_for_update(skip_locked=True)
         )
         remove = delete(remembered_answers).where(tuple_(*name).in_(expired))
-        return await self._database.write(lambda connection: connection.execute(remove).rowcount)
+        removed = await self._database.write(lambda connection: connection.execute(remove).rowcount)
+        names = ("tenant", "idempotency_key", "owner")
+        left = delete(remembered_parts).where(~exists().where(*(_ROW[name] == _PART[name] for name in names)))
+        await self._database.write(lambda connection: connection.execute(left))
+        return removed
 
     async def _write(self, work: Work[T]) -> T:
         """
@@ -199,7 +237,7 @@ class Remembered:
         return round(self._wall() * _MICROS)
 
 
-def _begin(connection: Connection, claim: Claim, now: int, lease: int, ttl: int) -> Standing:
+def _begin(connection: Connection, claim: Claim, now: int, lease: int, ttl: int) -> Turn | Interrupted | _Kept:
     """Take the row where it is free; else say what it holds."""
     fresh = {
         "fingerprint": claim.fingerprint,
@@ -222,7 +260,7 @@ def _begin(connection: Connection, claim: Claim, now: int, lease: int, ttl: int)
     if row.fingerprint != claim.fingerprint:
         return Turn.DIFFERENT
     if row.status is not None:
-        return RememberedAnswer(row.request_id, row.status, _headers(row.headers), row.body)
+        return _Kept(row.request_id, row.status, _headers(row.headers), row.body, row.owner)
     if row.lease_until > now:
         return Turn.RUNNING
     ends = _endings(connection, claim.tenant, row)
@@ -231,6 +269,18 @@ def _begin(connection: Connection, claim: Claim, now: int, lease: int, ttl: int)
         return Interrupted(row.request_id, settled, ends.total() - ends[Kind.RELEASE] - settled)
     connection.execute(update(remembered_answers).where(_named(claim)).values(fresh))
     return Turn.BEGUN
+
+
+def _put_part(connection: Connection, claim: Claim, number: int, part: bytes) -> None:
+    """Write one part, which may be there already."""
+    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    row = {"tenant": claim.tenant, "idempotency_key": claim.key, "owner": claim.owner, "number": number, "body": part}
+    connection.execute(make(remembered_parts).values(row).on_conflict_do_nothing())
+
+
+def _part(connection: Connection, query: Select[Any]) -> bytes | None:
+    found: bytes | None = connection.scalar(query)
+    return found
 
 
 def _insert(connection: Connection, claim: Claim, fresh: dict[str, object], now: int) -> Insert:

@@ -286,6 +286,19 @@ remembered_answers = Table(
 )
 """Answers by their Idempotency-Key; `status` is NULL while the first request with it is worked on."""
 
+remembered_parts = Table(
+    "remembered_parts",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("idempotency_key", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("number", Whole, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant", "idempotency_key", "owner", "number"),
+    sqlite_strict=True,
+)
+"""How a large answer goes on behind its row in `remembered_answers`, in parts from 1 on."""
+
 Index("remembered_answers_expire", remembered_answers.c.expires_at)
 
 secrets = Table(

@@ -39,13 +39,23 @@ def test_a_folder_without_a_database_gets_one(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "state" / "maskgate.db"
     shown = f"sqlite:///{file}"
     found = json.loads(run("current", "--json").stdout)
-    assert found == {"database": shown, "revision": None, "code": "0004", "pending": ["0001", "0002", "0003", "0004"]}
+    assert found == {
+        "database": shown,
+        "revision": None,
+        "code": "0005",
+        "pending": ["0001", "0002", "0003", "0004", "0005"],
+    }
     assert not file.exists()
     found = json.loads(run("upgrade", "--json").stdout)
-    assert found == {"database": shown, "before": None, "revision": "0004", "applied": ["0001", "0002", "0003", "0004"]}
+    assert found == {
+        "database": shown,
+        "before": None,
+        "revision": "0005",
+        "applied": ["0001", "0002", "0003", "0004", "0005"],
+    }
     assert file.exists()
     again = run("upgrade")
-    assert (again.exit_code, again.stdout) == (0, f"{shown} is at revision 0004 already.\n")
+    assert (again.exit_code, again.stdout) == (0, f"{shown} is at revision 0005 already.\n")
 
 
 def test_an_old_database_is_upgraded(run: Run, database_url: str) -> None:
@@ -53,11 +63,11 @@ def test_an_old_database_is_upgraded(run: Run, database_url: str) -> None:
     asyncio.run(make_old_ledger(database_url, old_entries(10, seed=1), KEYS))
     table = run("current", MASKGATE_DATABASE_URL=database_url)
     assert table.exit_code == 0
-    assert table.stdout.split()[-5:] == ["0001", "0004", "0002,", "0003,", "0004"]
+    assert table.stdout.split()[-6:] == ["0001", "0005", "0002,", "0003,", "0004,", "0005"]
     told = run("upgrade", MASKGATE_DATABASE_URL=database_url)
-    assert (told.exit_code, told.stdout) == (0, f"{database_url} went from 0001 to revision 0004.\n")
+    assert (told.exit_code, told.stdout) == (0, f"{database_url} went from 0001 to revision 0005.\n")
     found = json.loads(run("current", "--json", MASKGATE_DATABASE_URL=database_url).stdout)
-    assert (found["revision"], found["pending"]) == ("0004", [])
+    assert (found["revision"], found["pending"]) == ("0005", [])
 
 
 def test_a_database_of_a_newer_release_is_refused(run: Run, database_url: str) -> None:

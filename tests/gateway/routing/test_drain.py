@@ -189,7 +189,7 @@ async def test_a_ledger_of_the_release_before_gets_the_table(database_url: str) 
         command.upgrade(config, "0002")
 
     await in_database(database_url, make_second)
-    assert SchemaState("0002", ("0003", "0004")) == await upgrade_database(database_url)
+    assert SchemaState("0002", ("0003", "0004", "0005")) == await upgrade_database(database_url)
     gateway = await start(database_url)
     try:
         await gateway.drains.drain("eu", reason="by hand", key_id="key_a")

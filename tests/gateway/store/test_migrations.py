@@ -79,11 +79,11 @@ async def test_first_script_makes_the_first_release(database_url: str, other_url
 async def test_an_upgraded_schema_equals_a_new_one(database_url: str, other_url: str) -> None:
     """Columns in their order, constraints, indexes, triggers, functions and sequences are those of a new database."""
     await make_old_ledger(database_url, old_entries(20, seed=1), KEYS)
-    assert await upgrade_database(database_url) == SchemaState("0001", ("0002", "0003", "0004"))
-    assert await upgrade_database(other_url) == SchemaState(None, ("0001", "0002", "0003", "0004"))
+    assert await upgrade_database(database_url) == SchemaState("0001", ("0002", "0003", "0004", "0005"))
+    assert await upgrade_database(other_url) == SchemaState(None, ("0001", "0002", "0003", "0004", "0005"))
     upgraded, new = [await in_database(url, read_schema) for url in (database_url, other_url)]
     assert upgraded == new
-    assert await in_database(database_url, read_revision) == "0004"
+    assert await in_database(database_url, read_revision) == "0005"
 
 
 async def test_every_entry_is_carried_over(database_url: str) -> None:
@@ -193,8 +193,8 @@ async def test_an_upgrade_that_is_killed_has_not_happened(database_url: str) -> 
     child.kill()
     await child.wait()
     assert await in_database(database_url, read_schema) == schema
-    assert await examine_database(database_url) == SchemaState("0001", ("0002", "0003", "0004"))
-    assert await upgrade_database(database_url) == SchemaState("0001", ("0002", "0003", "0004"))
+    assert await examine_database(database_url) == SchemaState("0001", ("0002", "0003", "0004", "0005"))
+    assert await upgrade_database(database_url) == SchemaState("0001", ("0002", "0003", "0004", "0005"))
     (counted,) = await read_rows(database_url, text("SELECT count(*) AS entries, max(sequence) AS last FROM entries"))
     assert counted == {"entries": len(before), "last": len(before)}
 
@@ -203,7 +203,7 @@ async def test_two_upgrades_at_once_take_turns(database_url: str) -> None:
     """Of two that start at once one migrates, and the other finds it done."""
     await make_old_ledger(database_url, old_entries(700, seed=7))
     found = await asyncio.gather(*(upgrade_database(database_url) for _ in range(2)))
-    assert sorted(state.revision or "" for state in found) == ["0001", "0004"]
+    assert sorted(state.revision or "" for state in found) == ["0001", "0005"]
 
 
 async def test_an_upgraded_ledger_is_sound_and_can_be_worked_with(database_url: str) -> None:

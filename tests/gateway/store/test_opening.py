@@ -66,9 +66,9 @@ async def test_an_old_file_is_upgraded_when_it_is_opened(tmp_path: Path) -> None
     """A SQLite ledger of an older release is brought to this one's revision without being asked."""
     url = f"sqlite:///{tmp_path}/ledger.db"
     await make_old_ledger(url, old_entries(10, seed=1), KEYS)
-    assert await examine_database(url) == SchemaState("0001", ("0002", "0003", "0004"))
+    assert await examine_database(url) == SchemaState("0001", ("0002", "0003", "0004", "0005"))
     await (await open_database(url)).close()
-    assert await examine_database(url) == SchemaState("0004", ())
+    assert await examine_database(url) == SchemaState("0005", ())
 
 
 @pytest.mark.needs("postgres")
@@ -96,7 +96,7 @@ async def test_a_newer_database_is_refused(database_url: str) -> None:
 def test_a_look_at_a_file_makes_none(tmp_path: Path) -> None:
     """To ask for the revision of a ledger that is not there makes no file."""
     state = asyncio.run(examine_database(f"sqlite:///{tmp_path}/ledger.db"))
-    assert state == SchemaState(None, ("0001", "0002", "0003", "0004"))
+    assert state == SchemaState(None, ("0001", "0002", "0003", "0004", "0005"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -106,7 +106,7 @@ async def test_starters_share_an_old_file(tmp_path: Path) -> None:
     await make_old_ledger(url, old_entries(300, seed=2), KEYS)
     for database in await asyncio.gather(*(open_database(url) for _ in range(4))):
         await database.close()
-    assert await examine_database(url) == SchemaState("0004", ())
+    assert await examine_database(url) == SchemaState("0005", ())
 
 
 def test_a_start_with_nothing_to_migrate_imports_no_alembic(tmp_path: Path) -> None:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from gateway.store import Database, LedgerUnavailable, entries, open_database
 from gateway.store.database import Work
 from gateway.store.remembered import (
-    MOST_BODY_BYTES,
+    PART_BYTES,
     Claim,
     Interrupted,
     Remembered,
     RememberedAnswer,
     Turn,
 )
-from gateway.store.tables import remembered_answers
+from gateway.store.tables import remembered_answers, remembered_parts
 
 TTL = 3600.0
 LEASE = 40.0
@@ -258,16 +259,30 @@ async def test_what_has_expired_is_pruned_in_steps(here: Remembered, there: Reme
     assert Turn.RUNNING is await there.begin(replace(SECOND, key="new"), lease_seconds=LEASE)
 
 
-async def test_a_large_answer_is_kept_whole_and_a_larger_one_not(here: Remembered) -> None:
-    """A body of 8 MiB comes back to the byte; of a larger one it is kept that there was one."""
-    whole = replace(ANSWER, body=bytes(range(256)) * (MOST_BODY_BYTES // 256))
+@pytest.mark.parametrize("size", [0, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES, 6 * PART_BYTES + 7])
+async def test_an_answer_of_any_size_is_kept_whole(here: Remembered, there: Remembered, size: int) -> None:
+    """It comes back to the byte, also where it was kept twice because nobody heard of the first time."""
+    whole = replace(ANSWER, body=random.Random(size).randbytes(size))
+    await here.begin(FIRST, lease_seconds=LEASE)
+    assert await here.finish(FIRST, whole)
+    assert await here.finish(FIRST, whole)
+    assert whole == await there.begin(SECOND, lease_seconds=LEASE)
+
+
+async def test_no_part_outlives_its_answer(here: Remembered, databases: tuple[Database, Database], wall: Clock) -> None:
+    """Parts go with their row; those of an answer that is just being written stay, and a later owner finds none."""
+    whole = replace(ANSWER, body=bytes(PART_BYTES + 1))
     await here.begin(FIRST, lease_seconds=LEASE)
     await here.finish(FIRST, whole)
+    await here.prune()
     assert whole == await here.begin(SECOND, lease_seconds=LEASE)
-    larger = replace(FIRST, key="larger")
-    await here.begin(larger, lease_seconds=LEASE)
-    await here.finish(larger, replace(whole, body=bytes(MOST_BODY_BYTES + 1)))
-    assert replace(whole, body=None) == await here.begin(replace(SECOND, key="larger"), lease_seconds=LEASE)
+    wall.now += TTL
+    assert Turn.BEGUN is await here.begin(SECOND, lease_seconds=LEASE)
+    await here.prune()
+    count = select(func.count()).select_from(remembered_parts)
+    assert 0 == await databases[0].read(lambda connection: connection.scalar(count))
+    await here.finish(SECOND, ANSWER)
+    assert replace(ANSWER, request_id="seg_2") == await here.begin(replace(SECOND, owner="own_3"), lease_seconds=LEASE)
 
 
 async def test_no_column_is_left_from_an_earlier_owner(
