@@ -15,6 +15,9 @@ from fractions import Fraction
 
 from providers.contract import NOTHING, Deadline, Money, Outcome, Picture, Question, Segmentation
 
+LONGEST_SECONDS = 600
+"""The most time that a request may give its answer."""
+
 
 class Strategy(StrEnum):
     """How candidates are ordered; `gateway.routing.scoring` says by what."""

@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticUseDefault, core_schema
 
-from gateway.request import CacheMode, Fit, Learned, MaskEncoding, Strategy
+from gateway.request import LONGEST_SECONDS, CacheMode, Fit, Learned, MaskEncoding, Strategy
 from providers.contract import Money, is_data_uri
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
@@ -206,7 +206,9 @@ class RouteBody(Body):
         description="the most that the whole request may cost, in dollars as a decimal string",
         examples=["0.02"],
     )
-    deadline_seconds: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False), OR_NULL] = SECONDS_BY_DEFAULT
+    deadline_seconds: Annotated[float, Field(gt=0, le=LONGEST_SECONDS, allow_inf_nan=False), OR_NULL] = (
+        SECONDS_BY_DEFAULT
+    )
     max_attempts: Annotated[int, Field(ge=1, le=10), WHOLE, OR_NULL] = 3
     hedge_after_seconds: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)] | Learned | None = Field(
         default=None,

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from gateway.request import RateLimit, TenantPolicy
 from gateway.settings.deployments import DeploymentSettings
-from gateway.settings.prices import Contradiction, PricingSettings
+from gateway.settings.prices import Contradiction, PricingSettings, too_much
 from gateway.settings.rates import unlimited_burst
 from gateway.settings.routing import RoutingSettings
 from gateway.settings.section import Section
@@ -27,6 +27,7 @@ from gateway.settings.sections import (
     ReconcileSettings,
 )
 from gateway.settings.tenants import RuledName, TenantSettings
+from providers.contract import PriceUnit
 
 PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,255}(/[A-Za-z0-9._~-]+){0,16}")
 
@@ -90,6 +91,7 @@ class FileSettings(Section):
             for place, message in deployment.contradictions():
                 yield ("deployments", index, *place), message
         yield from self._unknown_priced()
+        yield from self._too_dear()
         for place, message in unlimited_burst(self.limits.rate_limit(), self.limits):
             yield ("limits", *place), message
         for name, tenant in self.tenants.items():
@@ -126,6 +128,28 @@ class FileSettings(Section):
                 ("webhook_url",),
                 f"{written} is a private address; write it under fetch.allow_webhooks, or name a public one",
             )
+
+    def _too_dear(self) -> Iterator[Contradiction]:
+        """Find what a call might cost beyond what the ledger can hold, so that every one of them would fail."""
+        tenants = [each.markup for each in self.tenants.values() if each.markup is not None]
+        for index, deployment in enumerate(self.deployments or ()):
+            own = self.pricing.markup if deployment.markup is None else deployment.markup
+            largest = max([own, *tenants])
+            for number, price in enumerate(deployment.dated_prices):
+                message = too_much(price.usd, price.unit, largest)
+                place = ("price",) if deployment.prices is None else ("prices", number)
+                if message is not None:
+                    yield ("deployments", index, *place, "usd"), message
+        units = {
+            each.name: PriceUnit.SECOND
+            for each in self.deployments or ()
+            if any(price.unit is PriceUnit.SECOND for price in each.dated_prices)
+        }
+        for tenant, settings in self.tenants.items():
+            for name, usd in settings.prices.items():
+                message = too_much(usd, units.get(name, PriceUnit.SUCCESS))
+                if message is not None:
+                    yield ("tenants", tenant, "prices", name), message
 
     def _unknown_priced(self) -> Iterator[Contradiction]:
         """Find fixed prices for deployments that the file does not list: what the environment makes comes and goes."""

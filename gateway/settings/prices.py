@@ -9,10 +9,12 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
+from gateway.accounting.pricing import AT_COST
+from gateway.request import LONGEST_SECONDS
 from gateway.settings.figures import Markup, Percent, Usd
 from gateway.settings.moments import Moment, micros_of
 from gateway.settings.section import Section
-from providers.contract import PriceUnit
+from providers.contract import LARGEST_MICROUSD, MICROS_PER_USD, Money, PriceUnit
 
 #: Where in a part of the file, and what is wrong there.
 Contradiction = tuple[tuple[str | int, ...], str]
@@ -41,6 +43,26 @@ class PricingSettings(Section):
     An alarm is raised where what a provider reports differs from its price by more than this, over the last hour; None:
     never.
     """
+
+
+def too_much(usd: str, unit: PriceUnit, factor: Fraction = AT_COST) -> str | None:
+    """
+    Say why a price is too much for one entry of the ledger; None where it is not.
+
+    Args:
+        usd: of one unit.
+        unit: a price by the second is reserved for as long as a request may take.
+        factor: the largest markup that may go with it.
+    """
+    longest = LONGEST_SECONDS if unit is PriceUnit.SECOND else 1
+    most = Money.from_usd(usd).microusd * longest * factor
+    if most <= LARGEST_MICROUSD:
+        return None
+    reckoned = f"${usd}" + (f" x {longest} s" if longest > 1 else "") + (f" x markup {float(factor):g}" * (factor != 1))
+    return (
+        f"{reckoned} is more than one reservation can hold, ${LARGEST_MICROUSD // MICROS_PER_USD:,}; write a lower "
+        "price or markup"
+    )
 
 
 def contradictions_of(prices: tuple[PriceSettings, ...]) -> Iterator[Contradiction]:

@@ -136,7 +136,26 @@ LATE = ", valid_until: 2026-06-01"
 TENANT = "tenants:\n  acme:\n    %s\n"
 LISTED = "deployments:\n- {name: a, provider: local, model: classic}\n"
 
+DEAR = (
+    "deployments:\n- {name: a, provider: local, model: classic, price: {usd: %s, valid_from: 2026-01-01, source: x}}\n"
+)
+
 FAULTS: list[tuple[str, int, int, str, str]] = [
+    *(
+        (DEAR % usd + after, 2, 59, "deployments[0].price.usd", words)
+        for usd, after, words in (
+            ('"15373", unit: second', "", "$15373 x 600 s is more than one reservation can hold"),
+            ('"9300"', "pricing: {markup: '1000'}", "$9300 x markup 1000 is more than one reservation can hold"),
+            ('"9300"', "tenants: {acme: {markup: '1000'}}", "write a lower price or markup"),
+        )
+    ),
+    (
+        DEAR % '"1", unit: second' + TENANT % 'prices: {a: "15373"}',
+        5,
+        17,
+        "tenants.acme.prices.a",
+        "$15373 x 600 s is more than one reservation can hold, $9,223,372",
+    ),
     (
         TWO % ("2026-01-01", LATE, "2026-05-31", ""),
         6,
@@ -296,6 +315,19 @@ def test_a_fault_of_money_is_told_with_its_place(text: str, line: int, column: i
     (problem,) = problems_of(text)
     assert (line, column, path) == (problem.line, problem.column, problem.path)
     assert words in problem.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        DEAR % '"15372", unit: second' + TENANT % 'prices: {a: "15372"}',
+        DEAR % '"9223"' + "pricing: {markup: '1000'}",
+        DEAR % '"9223372"' + TENANT % 'markup: "1"' + "pricing: {markup: '1'}",
+    ],
+)
+def test_the_largest_prices_that_can_be_reserved_are_taken(text: str) -> None:
+    """What one reservation can hold is no problem."""
+    settings_from_yaml(text, environ={})
 
 
 def test_every_contradiction_is_told_at_once() -> None:
