@@ -6,9 +6,9 @@ One attempt: a call to one deployment, accounted for however it ends.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gateway.accounting import Attempt, Charge, LedgerUnavailable, Reservation, charge, most
+from gateway.accounting import Attempt, Charge, LedgerUnavailable, Reservation, charge
 from gateway.accounting.budget_words import refusal, warning
 from gateway.accounting.ledger import KeyRefused, OverBudget
 from gateway.cache.store import Kept
@@ -97,9 +97,7 @@ async def _asked(
         if fitted is None:
             return Passed.OUT
         question = to_fitted(question, fitted)
-    asked = Asked(
-        purchase, candidate, place, question, fitted, most(candidate.terms, seconds=deadline.remaining()), deadline
-    )
+    asked = Asked(purchase, candidate, place, question, fitted, candidate.most(deadline.remaining()), deadline)
     if not purchase.doubtful and not any(candidate.name == each.deployment for each in purchase.attempts):
         return await _reserved_call(asked, services)
     purchase.objection = _objection(asked, services)
@@ -220,6 +218,8 @@ async def _call(asked: Asked, attempt: Attempt, paid: PaidCall, call: Call, serv
     origin = Origin(
         deployment.name, deployment.provider, model.name, model.family, deployment.region, owed.cost, usage.seconds
     )
+    if model.warnings:
+        segmentation = replace(segmentation, warnings=(*segmentation.warnings, *model.warnings))
     if asked.fitted is not None:
         segmentation = await purchase.fitter.upright(segmentation, asked.fitted)
     return Kept(select(segmentation, purchase.question), origin)
@@ -234,6 +234,8 @@ async def _settle(
         charge=owed.charge, cost=owed.cost, reported=usage.reported, upstream_ref=usage.upstream_ref
     )
     purchase.purse.give_back(reservation.amount - owed.charge)
+    if owed.uncharged > NOTHING:
+        services.metrics.uncharged(candidate.name, owed.uncharged.microusd)
     if usage.reported is not None:
         services.metrics.drifted(candidate.name, owed.drift.microusd)
         services.drift.note(candidate.name, reported=owed.cost, listed=owed.cost - owed.drift)

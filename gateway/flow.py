@@ -130,7 +130,7 @@ async def recall_join_or_buy(purchase: Purchase, services: Services) -> Answer:
     request, question = purchase.request, purchase.question
     digest = question_digest(question, scope_of(request.caller))
     if request.cache.mode is CacheMode.USE:
-        kept = recall(digest, request, services)
+        kept = recall(digest, question, request, services)
         if kept is not None:
             return _free(kept, CacheStatus.HIT, purchase, services)
     while True:
@@ -249,7 +249,7 @@ async def recall_or_buy(purchase: Purchase, screening: Screening, digest: str, s
     """
     with services.uses, purchase.request.held:
         if purchase.request.cache.mode is CacheMode.USE:
-            kept = await recall_shared(digest, purchase.request, services)
+            kept = await recall_shared(digest, purchase.question, purchase.request, services)
             if kept is not None:
                 saved = saving(kept.origin, purchase.request, services)
                 return Answer(kept.segmentation, kept.origin, CacheStatus.HIT, saved=saved)

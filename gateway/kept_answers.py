@@ -8,7 +8,8 @@ from gateway.cache.store import Kept
 from gateway.fitting.plan import outside
 from gateway.purchase import Purchase, Services
 from gateway.request import CacheMode, Caller, Fit, Origin, SegmentationRequest
-from providers.contract import LARGEST_MICROUSD, NOTHING, Money, Usage
+from gateway.routing.screening import last_resorts
+from providers.contract import LARGEST_MICROUSD, NOTHING, Money, Question, Usage
 
 _MICROS = 1_000_000
 
@@ -21,20 +22,23 @@ def scope_of(caller: Caller) -> str:
     return SHARED if caller.policy.share_cache else caller.tenant
 
 
-def recall(digest: str, request: SegmentationRequest, services: Services) -> Kept | None:
+def recall(digest: str, question: Question, request: SegmentationRequest, services: Services) -> Kept | None:
     """Return an answer that this process has kept, of a deployment that the caller's policy and wishes leave in."""
-    for key in _keys(digest, request, services):
+    for key in _keys(digest, question, request, services):
         kept = services.cache.recall(key)
         if kept is not None:
             return kept
     return None
 
 
-async def recall_shared(digest: str, request: SegmentationRequest, services: Services) -> Kept | None:
+async def recall_shared(
+    digest: str, question: Question, request: SegmentationRequest, services: Services
+) -> Kept | None:
     """As `recall`, of what other gateways have kept; without such a cache, at once."""
     if services.cache.shared is None:
         return None
-    found = await services.cache.recall_shared(_keys(digest, request, services), size=request.picture.size)
+    keys = _keys(digest, question, request, services)
+    found = await services.cache.recall_shared(keys, size=request.picture.size)
     return found[0] if found else None
 
 
@@ -55,17 +59,19 @@ def saving(origin: Origin, request: SegmentationRequest, services: Services) -> 
     return charge(terms, usage, Money(LARGEST_MICROUSD)).charge
 
 
-def _keys(digest: str, request: SegmentationRequest, services: Services) -> list[str]:
+def _keys(digest: str, question: Question, request: SegmentationRequest, services: Services) -> list[str]:
     """
     Return the names under which an answer may be kept that this caller may have, in the operator's order.
 
     One is kept for each deployment, so that callers who may use different ones do not push out each other's.
     """
     policy, route = request.caller.policy, request.route
+    spared = last_resorts(question.prompt, route, services.offers, policy)
     admitted = [
         offer
         for offer in services.offers
-        if policy.admits(offer.deployment.provider, offer.deployment.region)
+        if offer.name not in spared
+        and policy.admits(offer.deployment.provider, offer.deployment.region)
         and route.admits(offer.name, offer.deployment.provider, offer.deployment.region)
     ]
     if request.fit is Fit.STRICT:  # an answer about a fitted picture is none

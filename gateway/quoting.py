@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.accounting.budgets import Budget
-from gateway.accounting.pricing import Ceiling, Terms, most
+from gateway.accounting.pricing import Ceiling, Terms
 from gateway.accounting.quote_tokens import QuotedCall, QuoteTerms, quoted_digest
 from gateway.cache.key import question_digest
 from gateway.flow import screened, views_for
@@ -76,7 +76,7 @@ async def _quoted(
         screening, route, views_for(screening, services)[0], seconds=seconds, explain=True
     )
     exclusions, why = [*screening.exclusions, *ranking.exclusions], ranking.explained
-    quoted = [QuotedCandidate(candidate, most(candidate.terms, seconds=seconds)) for candidate in ranking.candidates]
+    quoted = [QuotedCandidate(candidate, candidate.most(seconds)) for candidate in ranking.candidates]
     if tightest is not None:
         exclusions += [_over(each, tightest) for each in quoted if each.most > tightest.left]
         quoted = [each for each in quoted if each.most <= tightest.left]
@@ -93,7 +93,14 @@ async def _quoted(
             offers=services.offers,
         )
     return QuotedQuestion(
-        index, False, quoted, exclusions, _most(quoted, route.max_attempts), _likely(quoted), error, why
+        index,
+        False,
+        quoted,
+        exclusions,
+        _most(quoted, route.max_attempts),
+        _likely(quoted, seconds, services),
+        error,
+        why,
     )
 
 
@@ -108,8 +115,11 @@ def _over(quoted: QuotedCandidate, budget: Budget) -> Exclusion:
 
 async def _kept(request: SegmentationRequest, index: int, services: Services) -> bool:
     """Return whether this gateway or another one has the answer."""
-    digest = question_digest(request.questions[index], scope_of(request.caller))
-    return recall(digest, request, services) is not None or await recall_shared(digest, request, services) is not None
+    question = request.questions[index]
+    digest = question_digest(question, scope_of(request.caller))
+    if recall(digest, question, request, services) is not None:
+        return True
+    return await recall_shared(digest, question, request, services) is not None
 
 
 def _most(quoted: Sequence[QuotedCandidate], max_attempts: int) -> Money:
@@ -118,8 +128,12 @@ def _most(quoted: Sequence[QuotedCandidate], max_attempts: int) -> Money:
     return Money(sum(dearest))
 
 
-def _likely(quoted: Sequence[QuotedCandidate]) -> Money:
-    return quoted[0].most if quoted else NOTHING
+def _likely(quoted: Sequence[QuotedCandidate], seconds: float, services: Services) -> Money:
+    """Return what the first call is likely to cost."""
+    if not quoted:
+        return NOTHING
+    first = quoted[0].candidate
+    return first.likely(seconds, services.router.usual_seconds(first.name))
 
 
 def digest_of(request: SegmentationRequest) -> str:

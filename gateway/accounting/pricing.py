@@ -95,6 +95,8 @@ class Charge:
     """Owed to the provider."""
     drift: Money
     """Cost less list price: not nothing where the provider's figure differs from what it publishes."""
+    uncharged: Money = NOTHING
+    """What the tenant would owe beyond what was reserved: the operator bears it."""
 
 
 def most(terms: Terms | Price, *, seconds: float) -> Money:
@@ -129,7 +131,8 @@ def charge(terms: Terms | Price, usage: Usage, reserved: Money) -> Charge:
     given = usage.reported is not None and usage.reported >= NOTHING  # a negative figure is no bill
     cost = usage.reported if given and usage.reported is not None else listed
     owed = _capped(terms, _charged(terms, cost, units=units), seconds)
-    return Charge(charge=min(owed, reserved), cost=cost, drift=cost - listed)
+    charged = min(owed, reserved)
+    return Charge(charge=charged, cost=cost, drift=cost - listed, uncharged=owed - charged)
 
 
 def _believed(seconds: float) -> float:

@@ -111,6 +111,7 @@ class WeighedShape(Shape):
     score: float | None = Field(description="what the strategy sorts by first: smaller is asked earlier; null: last")
     cost_microusd: int = Field(description="the most that a call can cost")
     cost_usd: str
+    likely_microusd: int = Field(description="what a call is likely to cost: by the second, what calls took lately")
     expected_seconds: float | None = Field(description="what an answer takes; null while nobody knows")
     error_rate: float
     in_flight: int

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gateway.accounting.pricing import Terms
+from gateway.accounting.pricing import Terms, most
 from gateway.fitting.plan import Plan
 from gateway.routing.deployments import Offer
+from providers.contract import Money, PriceUnit
+
+#: What a call is hoped to take of somebody whom nobody knows.
+HOPED_SECONDS = 1.0
 
 
 class Reason(StrEnum):
@@ -20,6 +24,7 @@ class Reason(StrEnum):
     LIMITS = "picture_outside_limits"
     NO_PRICE = "no_price"
     NEEDS_KEY = "needs_key"
+    LAST_RESORT = "last_resort"
     TOO_DEAR = "above_max_charge"
     NO_BUDGET = "budget_exceeded"
     UNAVAILABLE = "unavailable"
@@ -51,6 +56,29 @@ class Candidate:
     def name(self) -> str:
         """The deployment's name."""
         return self.offer.name
+
+    def most(self, seconds: float) -> Money:
+        """
+        Return the most that a call can cost, which is what is reserved for it.
+
+        Args:
+            seconds: the longest that it may take.
+        """
+        return most(self.terms, seconds=self.offer.longest(seconds))
+
+    def likely(self, seconds: float, usual_seconds: float | None) -> Money:
+        """
+        Return what a call is likely to cost: by the second, what one usually takes.
+
+        Args:
+            seconds: the longest that it may take.
+            usual_seconds: what its calls took lately; None while nobody knows, and then a second is hoped for, so that
+                whoever is new is tried.
+        """
+        if self.terms.price.unit is not PriceUnit.SECOND:
+            return self.most(seconds)
+        usual = HOPED_SECONDS if usual_seconds is None else usual_seconds
+        return most(self.terms, seconds=min(usual, self.offer.longest(seconds)))
 
 
 @dataclass(frozen=True, slots=True)

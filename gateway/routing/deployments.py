@@ -27,6 +27,10 @@ class Offer:
     """The operator's own words about it; they decide nothing."""
     sandbox: bool = False
     """Whether it is played by a sandbox on this machine, so that its price is nobody's money."""
+    declared_seconds: float | None = None
+    """The most seconds that the operator declares a call to be charged for; None: as its model says."""
+    declared_last_resort: bool | None = None
+    """Whether the operator wants it asked as a last resort only; None: as its model says."""
     upstream_account: str = field(init=False)
     """Which endpoint and account its calls are made with; see `providers.contract.upstream_account`."""
 
@@ -38,6 +42,16 @@ class Offer:
     def name(self) -> str:
         """The deployment's name."""
         return self.deployment.name
+
+    @property
+    def last_resort(self) -> bool:
+        """Whether it is asked only where it is named, or where nobody else takes that kind of prompt."""
+        return self.model.last_resort if self.declared_last_resort is None else self.declared_last_resort
+
+    def longest(self, seconds: float) -> float:
+        """Return for how many seconds a call is charged at most that has so many."""
+        declared = self.model.longest_seconds if self.declared_seconds is None else self.declared_seconds
+        return seconds if declared is None else min(declared, seconds)
 
 
 Catalogue = Mapping[str, Mapping[str, Model]]

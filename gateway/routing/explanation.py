@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.accounting.pricing import most
 from gateway.request import Strategy
 from gateway.routing.candidates import Candidate, Exclusion, Screening
 from gateway.routing.health import BreakerState, HealthView
@@ -24,6 +23,8 @@ class Weighed:
     """What the strategy sorts by first, as `gateway.routing.scoring` says; smaller is asked earlier, infinite last."""
     cost: Money
     """The most that a call can cost."""
+    likely: Money
+    """What a call is likely to cost."""
     expected_seconds: float | None
     """What an answer takes, late peaks weighing most; None while nobody knows."""
     error_rate: float
@@ -84,10 +85,16 @@ def explanation(
     # Who is in is weighed again without the others, as it was when it was ranked.
     for some in (screening.candidates, candidates):
         able: list[Able] = [
-            (each, each.name, health[each.name], most(each.terms, seconds=seconds).microusd) for each in some
+            (
+                each,
+                each.name,
+                health[each.name],
+                each.likely(seconds, paces.get(each.name, UNKNOWN).usual_seconds).microusd,
+            )
+            for each in some
         ]
         for each, score in zip(able, scores(strategy, able, paces, owed), strict=True):
-            weighed[each[1]] = _weighed(each, score, paces.get(each[1], UNKNOWN), owed.get(each[1], 0))
+            weighed[each[1]] = _weighed(each, score, seconds, paces.get(each[1], UNKNOWN), owed.get(each[1], 0))
     ranked = [
         Explained(each.name, health[each.name].state, place, each.explored, weighed=weighed[each.name])
         for place, each in enumerate(candidates, start=1)
@@ -116,11 +123,12 @@ def explanation_body(explained: Sequence[Explained]) -> list[dict[str, Any]]:
     ]
 
 
-def _weighed(able: Able, score: float, pace: Pace, owed: int) -> Weighed:
-    candidate, _, view, microusd = able
+def _weighed(able: Able, score: float, seconds: float, pace: Pace, owed: int) -> Weighed:
+    candidate, _, view, likely = able
     return Weighed(
         score=score,
-        cost=Money(microusd),
+        cost=candidate.most(seconds),
+        likely=Money(likely),
         expected_seconds=pace.expected_seconds,
         error_rate=1 - soundness(view),
         in_flight=view.in_flight,
@@ -138,6 +146,7 @@ def _weighed_body(weighed: Weighed) -> dict[str, Any]:
         "score": round(weighed.score, 6) if math.isfinite(weighed.score) else None,
         "cost_microusd": weighed.cost.microusd,
         "cost_usd": weighed.cost.usd,
+        "likely_microusd": weighed.likely.microusd,
         "expected_seconds": None if seconds is None else round(seconds, 6),
         "error_rate": round(weighed.error_rate, 6),
         "in_flight": weighed.in_flight,

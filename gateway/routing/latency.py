@@ -41,6 +41,8 @@ class Pace:
     """What an answer takes, peaks weighing most; None while nobody knows."""
     idle_seconds: float = math.inf
     """Since a call to it ended; infinite where none has."""
+    usual_seconds: float | None = None
+    """What an answer usually takes, peaks weighing no more than others; None while nobody knows."""
 
 
 UNKNOWN = Pace()
@@ -77,7 +79,7 @@ class Latency:
     def pace(self) -> Pace:
         """Return how it does, as far as is known now."""
         now = self._clock()
-        return Pace(self._expected(now), now - self._ended_at)
+        return Pace(self._expected(now), now - self._ended_at, self._usual)
 
     def p95_seconds(self) -> float | None:
         """Return what 95 of 100 late answers took at most; None while there are too few of them."""

@@ -12,7 +12,6 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from gateway.accounting.pricing import most
 from gateway.request import Route, Strategy
 from gateway.routing.absence import explain
 from gateway.routing.candidates import Candidate, Exclusion, Reason, Screening
@@ -20,6 +19,7 @@ from gateway.routing.health import BreakerState, Cause, HealthView
 from gateway.routing.latency import UNKNOWN, Pace
 from gateway.routing.scoring import TIMED, Able, best_seconds, scores
 from gateway.routing.screening import covers, screen
+from providers.contract import NOTHING, PriceUnit
 
 __all__ = ["Candidate", "Exclusion", "Reason", "Screening", "covers", "explain", "rank", "screen"]
 
@@ -54,7 +54,7 @@ def rank(
         owed: whose turn it is under `weighted`, by name; who is not in it is owed nothing.
         chance: breaks ties, and decides when to explore; None: ties go by name, and nobody explores.
     """
-    able, exclusions = _able(screening, route, health, seconds)
+    able, exclusions = _able(screening, route, health, seconds, paces)
     if order is not None:
         return sorted((each[0] for each in able), key=lambda candidate: order.index(candidate.name)), exclusions
     if len(able) < 2:
@@ -73,26 +73,33 @@ def rank(
     return candidates, exclusions
 
 
+def by_the_second(candidate: Candidate) -> bool:
+    """Whether what a call is likely to cost depends on how long calls took lately."""
+    price = candidate.terms.price
+    return price.unit is PriceUnit.SECOND and price.usd > NOTHING
+
+
 def _zero() -> float:
     return 0.0
 
 
 def _able(
-    screening: Screening, route: Route, health: Mapping[str, HealthView], seconds: float
+    screening: Screening, route: Route, health: Mapping[str, HealthView], seconds: float, paces: Mapping[str, Pace]
 ) -> tuple[list[Able], list[Exclusion]]:
     """Return who may be asked now, and who may not."""
     able: list[Able] = []
     exclusions: list[Exclusion] = []
     for candidate in screening.candidates:
         name = candidate.offer.deployment.name
-        view, cost = health[name], most(candidate.terms, seconds=seconds)
+        view, most = health[name], candidate.most(seconds)
         if view.state is BreakerState.OPEN:
             reason = Reason.DRAINED if view.cause is Cause.DRAINED else Reason.UNAVAILABLE
             exclusions.append(Exclusion(name, reason, view.reason or "it is open", view.retry_after_seconds))
-        elif route.max_charge is not None and cost > route.max_charge:
-            exclusions.append(Exclusion(name, Reason.TOO_DEAR, f"a call can cost {cost.usd} dollars"))
+        elif route.max_charge is not None and most > route.max_charge:
+            exclusions.append(Exclusion(name, Reason.TOO_DEAR, f"a call can cost {most.usd} dollars"))
         else:
-            able.append((candidate, name, view, cost.microusd))
+            likely = candidate.likely(seconds, paces.get(name, UNKNOWN).usual_seconds)
+            able.append((candidate, name, view, likely.microusd))
     return able, exclusions
 
 

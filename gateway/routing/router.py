@@ -16,7 +16,7 @@ from gateway.routing.explanation import Explained, explanation
 from gateway.routing.fairness import Turns
 from gateway.routing.health import HealthView
 from gateway.routing.latency import LatencyTable, Pace
-from gateway.routing.ranking import NOBODY, rank
+from gateway.routing.ranking import NOBODY, by_the_second, rank
 from gateway.routing.scoring import TIMED
 from providers.contract import Clock
 
@@ -104,6 +104,10 @@ class Router:
         """Remember how a call ended, after so many seconds from its beginning."""
         self._latencies[name].note(seconds, ok=ok)
 
+    def usual_seconds(self, name: str) -> float | None:
+        """Return what an answer usually takes; None while nobody knows."""
+        return self._latencies[name].pace().usual_seconds
+
     def p95_seconds(self, name: str) -> float | None:
         """Return what 95 of 100 late answers took at most: when to hedge; None while there are too few of them."""
         return self._latencies[name].p95_seconds()
@@ -127,7 +131,8 @@ class Router:
         explain: bool,
     ) -> Ranking:
         paces: Mapping[str, Pace] = NOBODY
-        if explain or route.strategy in TIMED:  # the others do not look at it
+        timed = route.strategy in TIMED or any(by_the_second(each) for each in screening.candidates)
+        if explain or timed:  # the others do not look at it
             paces = self._latencies.paces(candidate.name for candidate in screening.candidates)
         owed = self._turns.owed
         candidates, exclusions = rank(

@@ -1,10 +1,11 @@
 """
 What candidates are ordered by under each strategy: smaller is asked earlier. Pure.
 
-    cheapest   the most that a call can cost
+    cheapest   what a call is likely to cost: its price; by the second, times what its calls took lately
     fastest    expected seconds x (calls in flight + 1) / (1 - error rate): the time until one of its calls answers,
-               where each call in flight slows the next one down by as much as it takes itself
-    balanced   (the most that a call can cost + $0.001) x expected seconds x crowding / (1 - error rate): half the time
+               where each call in flight slows the next one down by as much as it takes itself; where questions are
+               worked on together, none does
+    balanced   (what a call is likely to cost + $0.001) x expected seconds x crowding / (1 - error rate): half the time
                is worth twice the money. The tenth of a cent is what a second is worth where the call itself is free.
                Crowding is the calls in flight + 1, divided by those of the least busy that costs about the same: of
                like regions the less busy one is asked, and a busy deployment that stays fast is no reason to pay more
@@ -27,7 +28,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 
 from gateway.request import Strategy
-from gateway.routing.candidates import Candidate
+from gateway.routing.candidates import HOPED_SECONDS, Candidate
 from gateway.routing.health import HealthView
 from gateway.routing.latency import UNKNOWN, Pace
 
@@ -36,9 +37,6 @@ TIMED = frozenset({Strategy.FASTEST, Strategy.BALANCED})
 
 #: What a call counts as in `balanced` beside what it costs, in micro-dollars.
 BESIDE_MICROUSD = 1000
-
-#: What somebody is hoped to take whom nobody knows, where those that are known take longer.
-HOPED_SECONDS = 1.0
 
 MOST_ERRORS = 0.9
 
@@ -51,7 +49,7 @@ LEAST_SCORE = 1e-6
 GRANTED_ANSWERS = 5
 
 Able = tuple[Candidate, str, HealthView, int]
-"""Who may be asked now: the candidate, its name, its health, and the most that a call can cost in micro-dollars."""
+"""Who may be asked now: the candidate, its name, its health, and what a call is likely to cost in micro-dollars."""
 
 
 def scores(strategy: Strategy, able: Sequence[Able], paces: Mapping[str, Pace], owed: Mapping[str, int]) -> list[float]:
@@ -74,8 +72,8 @@ def scores(strategy: Strategy, able: Sequence[Able], paces: Mapping[str, Pace], 
         case Strategy.FASTEST:
             seconds = _seconds(able, paces)
             return [
-                _rounded(taken * (view.in_flight + 1) / soundness(view))
-                for (_, _, view, _), taken in zip(able, seconds, strict=True)
+                _rounded(taken * (_in_the_way(each) + 1) / soundness(each[2]))
+                for each, taken in zip(able, seconds, strict=True)
             ]
         case Strategy.BALANCED:
             seconds = _seconds(able, paces)
@@ -96,11 +94,17 @@ def soundness(view: HealthView) -> float:
     return 1 - min(errors, MOST_ERRORS)
 
 
+def _in_the_way(able: Able) -> int:
+    """Return how many calls under way slow the next one down."""
+    return 0 if able[0].offer.model.batches else able[2].in_flight
+
+
 def _crowding(able: Sequence[Able]) -> list[float]:
     """Return how much busier each is than the least busy one that costs the same within a step."""
     least: dict[int, int] = {}
-    for _, _, view, cost in able:
-        least[cost] = min(view.in_flight, least.get(cost, view.in_flight))
+    for each in able:
+        busy_with, cost = _in_the_way(each), each[3]
+        least[cost] = min(busy_with, least.get(cost, busy_with))
     costs = sorted(least)
     busy = [least[cost] for cost in costs]
     like: dict[int, int] = {}
@@ -108,7 +112,7 @@ def _crowding(able: Sequence[Able]) -> list[float]:
         weighed = cost + BESIDE_MICROUSD
         first = bisect_left(costs, weighed / STEP - BESIDE_MICROUSD)
         like[cost] = min(busy[first : bisect_right(costs, weighed * STEP - BESIDE_MICROUSD)])
-    return [(view.in_flight + 1) / (like[cost] + 1) for _, _, view, cost in able]
+    return [(_in_the_way(each) + 1) / (like[each[3]] + 1) for each in able]
 
 
 def _seconds(able: Sequence[Able], paces: Mapping[str, Pace]) -> list[float]:

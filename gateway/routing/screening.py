@@ -16,6 +16,11 @@ from gateway.routing.candidates import Candidate, Exclusion, Reason, Screening
 from gateway.routing.deployments import Offer
 from providers.contract import NOTHING, Capabilities, ExemplarsPrompt, ObjectPrompt, Prompt, Question, TextPrompt
 
+NO_PEER = (
+    "its answers are much worse than those of the others that take this kind of prompt; name it in route.deployments "
+    "to have it asked"
+)
+
 TermsOf = Callable[[str], Terms | None]
 """Says what a deployment costs the tenant now; None where that is not known, so that it takes no traffic."""
 
@@ -44,10 +49,13 @@ def screen(
     """
     candidates: list[Candidate] = []
     exclusions: list[Exclusion] = []
+    spared = last_resorts(question.prompt, route, offers, policy)
     for offer in offers:
         found = _excluded(question, route, offer, policy)
         if found is not None:
             exclusions.append(Exclusion(offer.name, *found))
+        elif offer.name in spared:
+            exclusions.append(Exclusion(offer.name, Reason.LAST_RESORT, NO_PEER))
         elif (terms := terms_of(offer.name)) is None:
             exclusions.append(
                 Exclusion(
@@ -68,6 +76,32 @@ def screen(
             else:
                 candidates.append(Candidate(offer, terms, plan))
     return Screening(tuple(candidates), tuple(exclusions))
+
+
+def last_resorts(prompt: Prompt, route: Route, offers: Sequence[Offer], policy: TenantPolicy) -> frozenset[str]:
+    """
+    Return whose answers a request does not get, since they are no peers of the others'.
+
+    Whoever is a last resort answers where the request names it, or where none of the others that the operator and the
+    request leave in takes that kind of prompt, in whatever health they are: it is nobody's silent failover.
+
+    Args:
+        prompt: what is asked.
+        route: the caller's wishes.
+        offers: every deployment.
+        policy: what the operator allows the tenant.
+    """
+    last = frozenset(offer.name for offer in offers if offer.last_resort) - frozenset(route.deployments or ())
+    if not last:
+        return last
+    peers = any(
+        not offer.last_resort
+        and policy.admits(offer.deployment.provider, offer.deployment.region)
+        and route.admits(offer.name, offer.deployment.provider, offer.deployment.region)
+        and covers(offer.model.capabilities, prompt)
+        for offer in offers
+    )
+    return last if peers else frozenset()
 
 
 def costs_nothing(offer: Offer, terms: Terms | None) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from gateway.loopback import leads_to_loopback
+from gateway.request import LONGEST_SECONDS
 from gateway.settings.figures import Markup
 from gateway.settings.prices import Contradiction, PriceSettings, contradictions_of
 from gateway.settings.section import Section
@@ -43,6 +44,11 @@ class DeploymentSettings(Section):
     """Questions that may wait for it while all its places are taken, in one process; None: the gateway's default."""
     slow_seconds: Annotated[float, Field(gt=0, le=600)] | None = None
     """A call that takes longer counts as slow; None: one that takes much longer than its calls usually do."""
+    longest_seconds: Annotated[float, Field(gt=0, le=LONGEST_SECONDS)] | None = None
+    """The most seconds that a call is charged for, where its price is by the second; None: as its model says."""
+    last_resort: bool | None = None
+    """Whether it is asked only where a request names it, or nobody else takes that kind of prompt; None: as its model
+    says."""
     price: PriceSettings | None = None
     """The one price. With neither this nor `prices`: the provider's list price; without that, it takes no traffic."""
     prices: tuple[PriceSettings, ...] | None = None

@@ -161,7 +161,16 @@ def _offer(wanted: DeploymentSettings, providers: Mapping[str, Provider], callba
         callback_secrets=tuple(Secret(text) for text in wanted.callback_secrets),
     )
     provider.check(deployment)
-    return Offer(deployment, model, wanted.priority, wanted.weight, wanted.labels, wanted.sandbox)
+    return Offer(
+        deployment,
+        model,
+        wanted.priority,
+        wanted.weight,
+        wanted.labels,
+        wanted.sandbox,
+        wanted.longest_seconds,
+        wanted.last_resort,
+    )
 
 
 def _priced(wanted: DeploymentSettings, listed: ListPrice | None) -> DeploymentSettings:

@@ -74,6 +74,12 @@ class Metrics:
             ["deployment"],
             registry=self._registry,
         )
+        self._uncharged = Counter(
+            "maskgate_uncharged_micros",
+            "Micro-dollars that calls came to beyond what was reserved for them, and that no tenant was charged",
+            ["deployment"],
+            registry=self._registry,
+        )
         self._drift_alarm = Gauge(
             "maskgate_price_drift_alarm",
             "1 while what a provider reports differs from its list price by more than is tolerated",
@@ -244,6 +250,10 @@ class Metrics:
         """Count the difference between reported and list price."""
         if microusd:
             self._drift.labels(deployment).inc(abs(microusd))
+
+    def uncharged(self, deployment: str, microusd: int) -> None:
+        """Count what a call came to beyond what was reserved for it."""
+        self._uncharged.labels(deployment).inc(microusd)
 
     def drift_alarm(self, deployment: str, *, on: bool) -> None:
         """Say whether a deployment's provider reports other prices than it publishes."""

@@ -109,6 +109,17 @@ class Model:
     """None where the provider publishes no price: the configuration has to name one, or it takes no traffic."""
     account_options: frozenset[str] = frozenset()
     """The options of a deployment that decide whose call it is, or how it is found again: see `upstream_account`."""
+    longest_seconds: float | None = None
+    """The most seconds of work that one call is charged for where the price is by the second; None: its deadline."""
+    batches: bool = False
+    """Whether questions that come together are worked on together, so that calls under way slow no other one down."""
+    last_resort: bool = False
+    """
+    Whether its answers are much worse than other models' to the same prompt: it is asked only where a request names it,
+    or where nobody else takes that kind of prompt.
+    """
+    warnings: tuple[str, ...] = ()
+    """What every answer of it warns callers of, in sentences."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def test_impossible_seconds_cost_no_answer(seconds: float, micros: int) -> None:
     [
         (4000, Charge(Money(4000), Money(4000), Money(-1000))),
         (0, Charge(Money(0), Money(0), Money(-5000))),
-        (7000, Charge(Money(5000), Money(7000), Money(2000))),
+        (7000, Charge(Money(5000), Money(7000), Money(2000), uncharged=Money(2000))),
         (-1, Charge(Money(5000), Money(5000), Money(0))),
     ],
 )

@@ -136,6 +136,7 @@ def test_its_json_is_json() -> None:
     weighed = {
         "cost_microusd": 5000,
         "cost_usd": "0.005000",
+        "likely_microusd": 5000,
         "error_rate": 0.0,
         "in_flight": 0,
         "priority": 1,

@@ -207,16 +207,71 @@ def test_a_deployment_without_a_price_takes_no_traffic() -> None:
 
 
 def test_the_cheapest_is_asked_first_and_priority_breaks_ties() -> None:
-    """By what a call can cost at most, then by the operator's order, then by name."""
+    """By what a call is likely to cost, then by the operator's order, then by name."""
     offers = [
         offer("dear", 120_000),
         offer("late", 5000, priority=9),
         offer("b", 5000),
         offer("a", 5000),
         offer("free", 0, priority=1000),
-        offer("seconds", 100, unit=PriceUnit.SECOND),  # 60 s at most: 6000
+        offer("seconds", 6000, unit=PriceUnit.SECOND),  # unknown: a second is hoped for
     ]
     assert ["free", "a", "b", "late", "seconds", "dear"] == order(offers, ANYWHERE)
+
+
+@pytest.mark.parametrize(
+    ("usual", "declared", "ceiling", "expected"),
+    [
+        (0.1, 1.0, 1000, ["gpu"]),  # it passes a ceiling of what it declares, and costs a tenth of that
+        (0.1, 1.0, 999, []),
+        (0.1, None, None, ["gpu", "runflow"]),
+        (6.0, None, None, ["runflow", "gpu"]),
+        (6.0, 4.0, None, ["gpu", "runflow"]),  # it is not charged for more than it declares
+        (None, None, None, ["gpu", "runflow"]),  # whoever is new is tried
+    ],
+)
+def test_a_price_by_the_second_counts_as_what_calls_took(
+    usual: float | None, declared: float | None, ceiling: int | None, expected: list[str]
+) -> None:
+    """The cheapest is who usually is; what a call can cost at most is what its deployment declares."""
+    gpu = replace(offer("gpu", 1000, unit=PriceUnit.SECOND), declared_seconds=declared)
+    offers, health = [offer("runflow", 5000), gpu], {"gpu": CLOSED, "runflow": CLOSED}
+    route = Route(max_charge=None if ceiling is None else Money(ceiling))
+    paces = {} if usual is None else {"gpu": Pace(usual, 0.0, usual)}
+    found, _ = rank(screen(question(), route, offers), route, health, seconds=30, paces=paces)
+    assert expected == [each.name for each in found]
+
+
+LAST = replace(offer("classic", 0), declared_last_resort=True)
+
+
+@pytest.mark.parametrize(
+    ("others", "route", "expected"),
+    [
+        ([offer("sam")], ANYWHERE, ["sam"]),
+        ([offer("sam")], Route(deployments=frozenset({"classic"})), ["classic"]),
+        ([offer("sam")], Route(deployments=frozenset({"classic", "sam"})), ["classic", "sam"]),
+        ([offer("sam", capabilities=TEXT_ONLY)], ANYWHERE, ["classic"]),
+        ([offer("sam")], Route(regions=frozenset({"local"})), ["classic"]),
+        ([offer("sam", None)], ANYWHERE, []),  # it takes no traffic, and still it is a peer's prompt
+        ([offer("sam", capabilities=limited(max_side=10))], ANYWHERE, []),
+        ([], ANYWHERE, ["classic"]),
+    ],
+)
+def test_a_last_resort_is_asked_by_name_or_where_nobody_else_takes_the_prompt(
+    others: list[PricedOffer], route: Route, expected: list[str]
+) -> None:
+    """It is nobody's silent failover, whatever has become of the others."""
+    at_home = replace(LAST, deployment=replace(LAST.deployment, region="local"))
+    asked = question(AutomaticPrompt())
+    screening = screen(asked, route, [at_home, *others], Fit.STRICT)
+    assert expected == [each.name for each in screening.candidates]
+
+
+def test_a_last_resort_that_is_spared_says_how_it_is_asked() -> None:
+    """Its exclusion names the remedy."""
+    [exclusion] = screen(question(), ANYWHERE, [LAST, offer("sam")]).exclusions
+    assert (Reason.LAST_RESORT, True) == (exclusion.reason, "name it in route.deployments" in exclusion.detail)
 
 
 def test_priority_goes_before_cost_where_it_is_asked_for() -> None:
@@ -245,7 +300,8 @@ def test_who_is_open_is_out_and_who_may_be_probed_is_in() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ceiling", "stays"), [(None, "a b seconds"), (5001, "a b"), (5000, "a b"), (4999, "a"), (1, "a"), (0, "")]
+    ("ceiling", "stays"),
+    [(None, "a seconds b"), (6000, "a seconds b"), (5999, "a b"), (5000, "a b"), (4999, "a"), (1, "a"), (0, "")],
 )
 def test_nobody_is_asked_whose_call_could_cost_more_than_the_ceiling(ceiling: int | None, stays: str) -> None:
     """To the micro-dollar, and for a price by the second by the whole time that is left."""
@@ -354,7 +410,7 @@ def test_every_reason_stands_in_a_quote_under_its_name() -> None:
     """The set of reasons is closed, and part of the API."""
     names = (
         "not_wanted not_allowed unsupported_capability prompt_too_long picture_outside_limits no_price needs_key"
-        " above_max_charge budget_exceeded unavailable drained"
+        " last_resort above_max_charge budget_exceeded unavailable drained"
     )
     assert names.split() == [reason.value for reason in Reason]
 

@@ -105,6 +105,19 @@ def test_small_differences_are_none(strategy: Strategy) -> None:
     assert first == second < third
 
 
+def test_calls_under_way_slow_nobody_down_who_works_on_them_together() -> None:
+    """One that batches is as fast, and as good a bargain, with fifty calls under way as with none."""
+    idle, full = able("a"), able("b", view=busy(50))
+    offer_of = full[0].offer
+    together = replace(full[0], offer=replace(offer_of, model=replace(offer_of.model, batches=True)))
+    paces = {"a": Pace(1.0, 0.0), "b": Pace(1.0, 0.0)}
+    for strategy in (Strategy.FASTEST, Strategy.BALANCED):
+        one, other = scores(strategy, [idle, (together, *full[1:])], paces, {})
+        assert one == other
+        one, other = scores(strategy, [idle, full], paces, {})
+        assert one < other
+
+
 def test_who_is_not_known_is_expected_to_be_as_fast_as_the_fastest() -> None:
     """Or to take a second, where nobody is known or all who are known take longer."""
     three = [able("a"), able("b"), able("new")]
