@@ -41,7 +41,8 @@ def amend(document: dict[str, Any]) -> None:
         "europeans": {"providers": ["runflow"], "regions": ["eu"], "share_cache": True},
         "sharers": {"share_cache": True},
         "more-sharers": {"share_cache": True},
-        "marked": {"markup": "1.15"},
+        "marked": {"markup": "1.15", "share_cache": True},
+        "fixed-sharers": {"prices": {"runflow-us": "0.0011"}, "share_cache": True},
         "fixed": {"prices": {"runflow-eu": "0.006"}},
         "slow": {"requests_per_second": "0.01", "burst": 3},
     }
@@ -275,6 +276,39 @@ async def test_a_quote_binds(asker: Caller, office: Office, calendar: Calendar, 
         (CHEAP, "local-classic@2027-01-01T12:00:00Z"),
         (DEAR, "local-classic@2027-01-01T12:00:00Z"),
     ] == [(entry["amount_microusd"], entry["price_id"]) for entry in entries]
+
+
+async def test_what_a_hit_has_saved_is_in_the_caller_s_own_terms(
+    asker: Caller, office: Office, upstreams: Upstreams
+) -> None:
+    """Whoever bought an answer, each tenant reads what its own call would have cost it, and no other one's price."""
+    asked = keepsake(upstreams) | {"route": on("runflow-us")}
+    saved = {}
+    for tenant in ("marked", "fixed-sharers", "sharers"):
+        _, headers = await office.key(tenant)
+        reply = await asker.segment(asked, headers=headers)
+        saved[tenant] = (reply.caches, reply.charged, reply.body["cost"]["saved_microusd"])
+    assert saved == {
+        "marked": (["miss"], 5750, 0),
+        "fixed-sharers": (["hit"], 0, 1100),
+        "sharers": (["hit"], 0, RUNFLOW_MICROUSD),
+    }
+
+
+async def test_a_quote_that_counts_on_a_kept_answer_is_good_for_it(
+    asker: Caller, office: Office, upstreams: Upstreams
+) -> None:
+    """It promises nothing to pay, and the answer comes though the deployment that made it takes nobody any more."""
+    _, headers = await office.key()
+    asked = keepsake(upstreams) | {"route": on("runflow-us")}
+    bought = await asker.segment(asked, headers=headers)
+    quoted = await asker.send("POST", "/v1/quotes", json=asked, headers=headers, status=200)
+    assert (0, "hit") == (quoted.body["most_microusd"], quoted.body["questions"][0]["cache"])
+    upstreams.strike("runflow-us", {"kind": "refuse"})
+    for _ in range(6):  # until its breaker is open
+        await asker.segment(purchase(upstreams, "runflow-us"), headers=headers, status=None)
+    reply = await asker.segment(asked | {"quote_id": quoted.body["quote_id"]}, headers=headers)
+    assert (["hit"], 0, bought.body["instances"]) == (reply.caches, reply.charged, reply.body["instances"])
 
 
 async def test_a_quote_that_does_not_hold(

@@ -281,6 +281,27 @@ async def test_an_account_that_fails_in_a_row_rests(bench: Bench) -> None:
     assert len(names) == cleared
 
 
+async def test_a_dead_place_keeps_no_other_waiting_for_a_thousand_holds(bench: Bench) -> None:
+    """Of a thousand holds of three deployments those of the two that answer are cleared up within a minute."""
+    dead = Oracle(silent=asyncio.Event())
+    oracles = {"dead": dead, "eu": bench.oracle, "us": Oracle()}
+    names = [("dead", "eu", "us")[number % 3] for number in range(1000)]
+    await asyncio.gather(*(bench.hold(f"att_{number:04}", deployment=name) for number, name in enumerate(names)))
+    reconciler = bench.reconciler(
+        cadence=Cadence(every=0.1, first=0, absent=300),
+        accounts={name: account(oracle, name, name) for name, oracle in oracles.items()},
+    )
+    running = asyncio.ensure_future(reconciler.run())
+    async with asyncio.timeout(60):
+        while (await bench.total()).settled < 666:  # noqa: ASYNC110 - nobody tells of the last one
+            await asyncio.sleep(0.05)
+    running.cancel()
+    total = await bench.total()
+    assert (666, 334, 0) == (total.settled, total.held, total.released)
+    assert {"eu", "us"} == {names[int(attempt.removeprefix("att_"))] for attempt, _, _ in bench.counted}
+    assert len(dead.asked) == AT_ONCE
+
+
 async def test_accounts_are_asked_side_by_side(bench: Bench) -> None:
     """While one takes its time, however many rounds, the holds of another one are cleared up."""
     silent = Oracle(silent=asyncio.Event())
