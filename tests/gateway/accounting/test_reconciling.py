@@ -24,6 +24,7 @@ from gateway.accounting import (
     Result,
     Tally,
     UsageQuery,
+    reconciling,
 )
 from gateway.accounting.reconciling import AT_ONCE, FAILURES_IN_A_ROW, LONGEST_PAUSE_SECONDS, PAGE
 from gateway.accounting.resolution import resolve
@@ -517,6 +518,22 @@ async def test_a_forced_round(bench: Bench) -> None:
     await asyncio.gather(*(bench.hold(name) for name in names))
     assert len(names) == await bench.reconciler().round(force=True)
     assert set(names) == {name for name, _ in bench.oracle.asked}
+
+
+@pytest.mark.parametrize(
+    "word", [CHARGED, Found(Fate.UNKNOWN), ProviderUnreachable("no connection")], ids=["charged", "unknown", "failed"]
+)
+async def test_a_forced_round_over_more_than_are_remembered(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, word: Found | Exception
+) -> None:
+    """However many are on hold, and whatever is said of them, all are asked about, or a few where nobody answers."""
+    monkeypatch.setattr(reconciling, "_MOST_REMEMBERED", PAGE // 2)
+    names = [f"att_{number:04}" for number in range(3 * PAGE)]
+    await asyncio.gather(*(bench.hold(name) for name in names))
+    bench.oracle.found = word
+    cleared = await bench.reconciler().round(force=True)
+    assert cleared == (len(names) if word is CHARGED else 0)
+    assert isinstance(word, Exception) or set(names) == {name for name, _ in bench.oracle.asked}
 
 
 async def test_one_gateway_at_a_time(bench: Bench, database_url: str) -> None:
