@@ -388,6 +388,7 @@ def _services(
         metrics=ground.metrics,
         alerts=alerts,
         drift=memory.drift,
+        uncharged=ground.telling.uncharged,
         shortages=ground.shortages,
         log=ground.log,
         chance=ground.chance,

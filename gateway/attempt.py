@@ -235,7 +235,7 @@ async def _settle(
     )
     purchase.purse.give_back(reservation.amount - owed.charge)
     if owed.uncharged > NOTHING:
-        services.metrics.uncharged(candidate.name, owed.uncharged.microusd)
+        services.uncharged(candidate.name, owed.uncharged)
     if usage.reported is not None:
         services.metrics.drifted(candidate.name, owed.drift.microusd)
         services.drift.note(candidate.name, reported=owed.cost, listed=owed.cost - owed.drift)

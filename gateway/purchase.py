@@ -55,6 +55,8 @@ class Services:
     metrics: Metrics
     alerts: Alerts
     drift: DriftWatch
+    uncharged: Callable[[str, Money], None]
+    """Is told of a deployment, and of what a call to it came to beyond what was reserved."""
     shortages: Shortages
     log: Any
     chance: random.Random

@@ -20,6 +20,7 @@ class Telling:
         """Tell *metrics* and *log*."""
         self._metrics = metrics
         self._log = log
+        self._beyond: set[str] = set()
 
     def breaker(self, change: Change) -> None:
         """Tell that a breaker has opened, stays open for longer, or has closed."""
@@ -53,6 +54,18 @@ class Telling:
             reported_microusd=drift.reported.microusd,
             listed_microusd=drift.listed.microusd,
         )
+
+    def uncharged(self, deployment: str, amount: Money) -> None:
+        """Tell what a call came to beyond what was reserved for it: counted each time, logged once a deployment."""
+        self._metrics.uncharged(deployment, amount.microusd)
+        if deployment not in self._beyond:
+            self._beyond.add(deployment)
+            self._log.warning(
+                "charge_capped",
+                deployment=deployment,
+                uncharged_microusd=amount.microusd,
+                remedy="calls cost more than is reserved for them: raise longest_seconds or the price",
+            )
 
     def reconciled(self, held: HeldAttempt, result: Result, charged: Money) -> None:
         """Tell what came of a question about an attempt on hold, and what was charged for it after all."""

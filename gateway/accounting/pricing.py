@@ -96,7 +96,7 @@ class Charge:
     drift: Money
     """Cost less list price: not nothing where the provider's figure differs from what it publishes."""
     uncharged: Money = NOTHING
-    """What the tenant would owe beyond what was reserved: the operator bears it."""
+    """What the call came to beyond what was reserved, whatever a quote has promised: the operator bears it."""
 
 
 def most(terms: Terms | Price, *, seconds: float) -> Money:
@@ -130,9 +130,13 @@ def charge(terms: Terms | Price, usage: Usage, reserved: Money) -> Charge:
     listed = _times(terms.price.usd, units)
     given = usage.reported is not None and usage.reported >= NOTHING  # a negative figure is no bill
     cost = usage.reported if given and usage.reported is not None else listed
-    owed = _capped(terms, _charged(terms, cost, units=units), seconds)
-    charged = min(owed, reserved)
-    return Charge(charge=charged, cost=cost, drift=cost - listed, uncharged=owed - charged)
+    owed = _charged(terms, cost, units=units)
+    return Charge(
+        charge=min(_capped(terms, owed, seconds), reserved),
+        cost=cost,
+        drift=cost - listed,
+        uncharged=max(owed - reserved, NOTHING),
+    )
 
 
 def _believed(seconds: float) -> float:

@@ -100,6 +100,21 @@ def test_alarms_can_be_taken_back_without_a_word() -> None:
     assert "" == told.log.getvalue()
 
 
+def test_what_is_beyond_a_reservation_is_counted_each_time_and_logged_once() -> None:
+    """A deployment that declares too little would fill the log with every call."""
+    told = Told()
+    told.telling.uncharged("eu", Money(300))
+    told.telling.uncharged("eu", Money(50))
+    line = told.line()
+    assert ("charge_capped", "eu", 300, "warning") == (
+        line["event"],
+        line["deployment"],
+        line["uncharged_microusd"],
+        line["level"],
+    )
+    assert {("eu",): 350.0} == told.series("maskgate_uncharged_micros_total")
+
+
 def test_what_was_charged_after_all_counts_as_spent() -> None:
     """A question about a hold is counted by its result, and the charge under its provider."""
     told = Told()

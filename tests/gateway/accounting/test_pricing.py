@@ -201,3 +201,4 @@ def test_a_quote_caps_what_the_tenant_pays(  # every figure of a call
         replace(quoted, price=replace(quoted.price, usd=quoted.each), markup=Fraction(1)), seconds=seconds
     )
     assert owed.cost == charge(now, usage, reserved).cost
+    assert owed.uncharged == charge(now, usage, reserved).uncharged  # a promise hides nothing from the operator
