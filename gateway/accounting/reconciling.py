@@ -176,6 +176,8 @@ class Reconciler:
         self._looks: OrderedDict[str, _Look] = OrderedDict()
         self._queues: dict[Hashable, _Queue] = {}
         self._older_than: int | None = None
+        self._cleared: set[str] = set()
+        """What was cleared up since the last page was begun to be read, and may still stand on it."""
         self._was_due = False
         """Whether there was anything to ask about in the last round."""
 
@@ -238,6 +240,7 @@ class Reconciler:
 
     async def _next_page(self) -> list[HeldAttempt]:
         """Return the newest attempts on hold, and a stretch of the older ones, which moves on from round to round."""
+        self._cleared.clear()
         newest = await self._ledger.held(PAGE)
         if len(newest) < PAGE:
             self._older_than = None
@@ -252,7 +255,7 @@ class Reconciler:
         now = self._clock()
         for held in sorted(page, key=lambda held: held.hold):
             account = self._account_of(held)
-            if account is None or not (force or self._look(held).due <= now):
+            if held.attempt_id in self._cleared or account is None or not (force or self._look(held).due <= now):
                 continue
             key = (account.deployment.provider, account.upstream_account or account.deployment.name)
             queue = self._queues.setdefault(key, _Queue(account))
@@ -326,6 +329,7 @@ class Reconciler:
             return Result.UNKNOWN, NOTHING
         verdict = await self._written(held, found, resolution)
         self._looks.pop(held.attempt_id, None)
+        self._cleared.add(held.attempt_id)
         if verdict is not Verdict.WRITTEN:
             return Result.BEATEN, NOTHING
         self._log.info(

@@ -71,8 +71,8 @@ class Oracle(Provider):
     """What it says of single attempts instead."""
     silent: asyncio.Event | None = None
     """Where set, an answer comes only when this is."""
-    together: asyncio.Barrier | None = None
-    """Where set, an answer comes only when as many have asked."""
+    together: Mapping[str, asyncio.Barrier] = field(default_factory=dict)
+    """By attempt: an answer comes only when as many have asked about it."""
 
     @property
     def name(self) -> str:
@@ -91,8 +91,8 @@ class Oracle(Provider):
         assert not deadline.passed
         self.asked.append((attempt_id, upstream_ref))
         await asyncio.sleep(0)
-        if self.together is not None:
-            await self.together.wait()
+        if attempt_id in self.together:
+            await self.together[attempt_id].wait()
         if self.silent is not None:
             await self.silent.wait()
         found = self.by_attempt.get(attempt_id, self.found)
@@ -315,8 +315,10 @@ async def test_accounts_are_asked_side_by_side(bench: Bench) -> None:
     async with asyncio.timeout(30):
         for number in range(3):
             await bench.hold(f"att_{number}")
-            await bench.heard.wait()
-            bench.heard.clear()
+            while (f"att_{number}", Result.SETTLED, 4500) not in bench.counted:
+                await bench.heard.wait()
+                bench.heard.clear()
+    assert [f"att_{number}" for number in range(3)] == [name for name, _ in bench.oracle.asked]
     assert 3 == (await bench.total()).settled
     assert [("slow_1", None)] == silent.asked
     running.cancel()
@@ -378,7 +380,7 @@ async def test_two_gateways(bench: Bench, database_url: str) -> None:
     """Two that clear up at once resolve each attempt once, and one of them learns that it came second."""
     names = [f"att_{number}" for number in range(20)]
     await bench.hold(*names)
-    bench.oracle.together = asyncio.Barrier(2)
+    bench.oracle.together = {name: asyncio.Barrier(2) for name in names}
     bench.clock.now += CADENCE.first
     other = await Ledger.open(database_url, wall=lambda: bench.clock() + 0.001, clock=time.monotonic, answer_seconds=10)
     cleared = await asyncio.gather(bench.reconciler().round(), bench.reconciler(ledger=other).round())
