@@ -10,14 +10,14 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from gateway.accounting import Account, Cadence, HeldAttempt, Ledger, Reconciler, Result
+from gateway.accounting import Account, Cadence, HeldAttempt, Ledger, Reconciler, Resolution, Result
 from gateway.accounting.price_book import PriceBook
 from gateway.routing.deployments import Offer
 from gateway.settings import ReconcileSettings
 from gateway.store.leases import Lease
-from providers.contract import Clock, Money, Provider
+from providers.contract import Clock, Provider
 
-Count = Callable[[HeldAttempt, Result, Money], None]
+Count = Callable[[HeldAttempt, Result, Resolution], None]
 """Told of every attempt that was asked about what came of it, and what was charged."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from gateway.accounting import HeldAttempt, Result
+from gateway.accounting import HeldAttempt, Resolution, Result
 from gateway.accounting.drift import Drift
 from gateway.routing.health import Cause, Change
 from gateway.routing.probing import FreeProbeResult
@@ -67,9 +67,11 @@ class Telling:
                 remedy="calls cost more than is reserved for them: raise longest_seconds or the price",
             )
 
-    def reconciled(self, held: HeldAttempt, result: Result, charged: Money) -> None:
+    def reconciled(self, held: HeldAttempt, result: Result, resolution: Resolution) -> None:
         """Tell what came of a question about an attempt on hold, and what was charged for it after all."""
-        self._metrics.reconciled(held.deployment, held.provider, result.value, charged=charged.microusd)
+        self._metrics.reconciled(held.deployment, held.provider, result.value, charged=resolution.charge.microusd)
+        if resolution.uncharged.microusd:
+            self.uncharged(held.deployment, resolution.uncharged)
 
     def no_drift(self, deployments: Iterable[str]) -> None:
         """Have the alarms of these deployments be off: of those that are watched anew, and of those that are gone."""

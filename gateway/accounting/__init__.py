@@ -6,6 +6,7 @@ from gateway.accounting.pricing import Charge, Price, charge, most
 from gateway.accounting.reconciling import Account, Cadence, Reconciler, Result
 from gateway.accounting.reports import By, Tally, UsageLine, UsageQuery, UsageReport
 from gateway.accounting.reservation import AlreadyResolved, Reservation
+from gateway.accounting.resolution import Resolution
 from gateway.store import BudgetStanding, LedgerUnavailable
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Price",
     "Reconciler",
     "Reservation",
+    "Resolution",
     "Result",
     "Tally",
     "UsageLine",

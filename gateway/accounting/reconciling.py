@@ -27,16 +27,14 @@ from gateway.accounting.holds import HeldAttempt
 from gateway.accounting.ledger import Ledger
 from gateway.accounting.price_ids import price_of
 from gateway.accounting.pricing import Price
-from gateway.accounting.resolution import Resolution, resolve
+from gateway.accounting.resolution import UNRESOLVED, Resolution, resolve
 from gateway.store import LedgerUnavailable, Verdict
 from providers.contract import (
-    NOTHING,
     Clock,
     Deadline,
     Deployment,
     Fate,
     Found,
-    Money,
     PriceUnit,
     Provider,
     ProviderError,
@@ -144,7 +142,7 @@ class Reconciler:
         wall: Callable[[], float],
         clock: Clock,
         sleep: Callable[[float], Awaitable[None]],
-        count: Callable[[HeldAttempt, Result, Money], None],
+        count: Callable[[HeldAttempt, Result, Resolution], None],
         log: Any,
     ) -> None:
         """
@@ -157,7 +155,7 @@ class Reconciler:
             wall: seconds since 1970, UTC, as the ledger dates its entries.
             clock: monotonic seconds.
             sleep: waits between rounds.
-            count: told what came of every question, with what was charged.
+            count: told what came of every question, with how the hold ended.
             log: gets a line for every attempt that was cleared up.
         """
         self._ledger = ledger
@@ -292,8 +290,8 @@ class Reconciler:
         while queue.waiting:
             held = queue.waiting.pop(next(iter(queue.waiting)))
             self._look(held).due = math.inf  # not again before it is answered
-            result, charge = await self._result(held, queue.account, force=force)
-            self._count(held, result, charge)
+            result, resolution = await self._result(held, queue.account, force=force)
+            self._count(held, result, resolution)
             cleared += result in {Result.SETTLED, Result.RELEASED}
             if result is not Result.FAILED:
                 queue.failures = 0
@@ -306,19 +304,19 @@ class Reconciler:
                 queue.waiting.clear()  # each is found in the ledger again
         return cleared
 
-    async def _result(self, held: HeldAttempt, account: Account, *, force: bool) -> tuple[Result, Money]:
+    async def _result(self, held: HeldAttempt, account: Account, *, force: bool) -> tuple[Result, Resolution]:
         """Ask about one attempt; see `_clear_up`. The ledger out of reach is a failure, too."""
         try:
             return await self._clear_up(held, account, force=force)
         except LedgerUnavailable as error:
             self._log.warning("reconciliation_failed", reason=str(error))
-            return Result.FAILED, NOTHING
+            return Result.FAILED, UNRESOLVED
 
-    async def _clear_up(self, held: HeldAttempt, account: Account, *, force: bool) -> tuple[Result, Money]:
+    async def _clear_up(self, held: HeldAttempt, account: Account, *, force: bool) -> tuple[Result, Resolution]:
         """Ask about one attempt, and resolve its hold where that is possible."""
         found = await self._found(held, account)
         if found is None:
-            return Result.FAILED, NOTHING
+            return Result.FAILED, UNRESOLVED
         believed = found.fate is Fate.ABSENT and self._is_absence_believed(held, force=force)
         same = held.upstream_account in {None, account.upstream_account}  # None: made before that was kept
         price = account.prices.get(price_of(held.price_id))
@@ -326,12 +324,12 @@ class Reconciler:
         if resolution is None:
             at_most = self._cadence.absent - self._age(held) if found.fate is Fate.ABSENT and same else None
             self._postpone(held, at_most=at_most)
-            return Result.UNKNOWN, NOTHING
+            return Result.UNKNOWN, UNRESOLVED
         verdict = await self._written(held, found, resolution)
         self._looks.pop(held.attempt_id, None)
         self._cleared.add(held.attempt_id)
         if verdict is not Verdict.WRITTEN:
-            return Result.BEATEN, NOTHING
+            return Result.BEATEN, UNRESOLVED
         self._log.info(
             "attempt_reconciled",
             attempt_id=held.attempt_id,
@@ -339,7 +337,7 @@ class Reconciler:
             fate=found.fate.value,
             charged_microusd=resolution.charge.microusd,
         )
-        return (Result.RELEASED if resolution.release else Result.SETTLED), resolution.charge
+        return (Result.RELEASED if resolution.release else Result.SETTLED), resolution
 
     async def _found(self, held: HeldAttempt, account: Account) -> Found | None:
         """Return the provider's word; None where it cannot be had."""

@@ -20,6 +20,12 @@ class Resolution:
     """Owed to the provider."""
     reported: Money | None
     release: bool
+    uncharged: Money = NOTHING
+    """What the call came to beyond what was reserved for it: the operator bears it."""
+
+
+#: What has come to nothing: the attempt stays as it is.
+UNRESOLVED = Resolution(NOTHING, NOTHING, None, release=False)
 
 
 def resolve(
@@ -64,4 +70,4 @@ def _billed(held: HeldAttempt, price: Price | None, reported: Money | None) -> R
         reported = None
     reserved = Money(held.amount_microusd)
     owed = charge(agreed_terms(held.price_id, reserved, price), Usage(reported=reported), reserved)
-    return Resolution(owed.charge, owed.cost, reported, release=False)
+    return Resolution(owed.charge, owed.cost, reported, release=False, uncharged=owed.uncharged)

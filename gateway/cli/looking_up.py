@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.accounting import HeldAttempt, Result
+from gateway.accounting import HeldAttempt, Resolution, Result
 from gateway.cli.failures import CommandFailed
 from gateway.settings import Settings, SettingsError, load_settings
 from gateway.store import LedgerUnavailable
 from providers.contract import Money
 
-Count = Callable[[HeldAttempt, Result, Money], None]
-"""Is told of every attempt what came of the question, and what was charged."""
+Count = Callable[[HeldAttempt, Result, Resolution], None]
+"""Is told of every attempt what came of the question, and how its hold ended."""
 
 ClearUp = Callable[[Settings, Count], Coroutine[Any, Any, int]]
 """Asks about everything on hold by the settings' providers, as `Reconciler.round` does with force."""
@@ -44,8 +44,8 @@ def look_up(config: Path | None, clear_up: ClearUp) -> list[Answer]:
     """
     answers: list[Answer] = []
 
-    def count(held: HeldAttempt, result: Result, charged: Money) -> None:
-        answers.append(Answer(held, result, charged))
+    def count(held: HeldAttempt, result: Result, resolution: Resolution) -> None:
+        answers.append(Answer(held, result, resolution.charge))
 
     try:
         asyncio.run(clear_up(load_settings(config=config, environ=os.environ), count))

@@ -56,15 +56,20 @@ async def test_it_is_the_cheapest_and_passes_a_ceiling_of_what_it_declares(
     assert 0 < reply.charged <= 1000 < RUNFLOW_MICROUSD
 
 
+@pytest.mark.parametrize("quoted", [False, True])
 async def test_a_call_beyond_what_is_declared_is_capped_and_counted(
-    make: Make, upstreams: Upstreams, session: aiohttp.ClientSession
+    make: Make, upstreams: Upstreams, session: aiohttp.ClientSession, *, quoted: bool
 ) -> None:
     """The tenant pays what was reserved, and a metric has what the operator bears."""
     here = make("10", 0.0001)
     office = Office(here, session)
     _, key = await office.key()
     caller = Caller(here.url, session)
-    reply = await caller.segment(boxed(upstreams, deployments=["local-classic"]), headers=key)
+    body = boxed(upstreams, deployments=["local-classic"])
+    if quoted:
+        quote = await caller.send("POST", "/v1/quotes", status=200, json=body, headers=key)
+        body["quote_id"] = quote.body["quote_id"]
+    reply = await caller.segment(body, headers=key)
     assert 1000 == reply.charged
     entries = (await caller.get("/v1/ledger", headers=key)).body["entries"]
     [settled] = [each for each in entries if each["kind"] == "settle"]

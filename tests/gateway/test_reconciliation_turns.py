@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from gateway.accounting import Account, Attempt, HeldAttempt, Ledger, Result
+from gateway.accounting import Account, Attempt, HeldAttempt, Ledger, Resolution, Result
 from gateway.reconciliation import Reconciliation, accounts_of
 from gateway.settings import ReconcileSettings, settings_from_yaml
 from gateway.settings.offers import offered
@@ -41,7 +41,7 @@ class Gateway:
     def reconciliation(self) -> Reconciliation:
         """Return what asks, counted here."""
 
-        def count(held: HeldAttempt, result: Result, _charged: Money) -> None:
+        def count(held: HeldAttempt, result: Result, _resolution: Resolution) -> None:
             self.counted.append((held.attempt_id, result))
             self.heard.set()
 

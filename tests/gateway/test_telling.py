@@ -7,8 +7,9 @@ import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.accounting import HeldAttempt, Result
+from gateway.accounting import HeldAttempt, Resolution, Result
 from gateway.accounting.drift import Drift
+from gateway.accounting.resolution import UNRESOLVED
 from gateway.routing.health import Cause, Change
 from gateway.routing.probing import FreeProbeResult
 from gateway.telemetry.logs import make_logger
@@ -118,7 +119,9 @@ def test_what_is_beyond_a_reservation_is_counted_each_time_and_logged_once() -> 
 def test_what_was_charged_after_all_counts_as_spent() -> None:
     """A question about a hold is counted by its result, and the charge under its provider."""
     told = Told()
-    told.telling.reconciled(HELD, Result.SETTLED, Money(4500))
-    told.telling.reconciled(HELD, Result.UNKNOWN, Money(0))
+    billed = Resolution(Money(4500), Money(6000), Money(6000), release=False, uncharged=Money(1500))
+    told.telling.reconciled(HELD, Result.SETTLED, billed)
+    told.telling.reconciled(HELD, Result.UNKNOWN, UNRESOLVED)
     assert {("eu", "settled"): 1.0, ("eu", "unknown"): 1.0} == told.series("maskgate_reconciliations_total")
     assert {("runflow",): 4500.0} == told.series("maskgate_spend_micros_total")
+    assert {("eu",): 1500.0} == told.series("maskgate_uncharged_micros_total")

@@ -21,6 +21,7 @@ from gateway.accounting import (
     Ledger,
     LedgerUnavailable,
     Reconciler,
+    Resolution,
     Result,
     Tally,
     UsageQuery,
@@ -141,8 +142,8 @@ class Bench:
     ) -> Reconciler:
         """Return one that knows the deployment `eu`, or others."""
 
-        def count(held: HeldAttempt, result: Result, charge: Money) -> None:
-            self.counted.append((held.attempt_id, result, charge.microusd))
+        def count(held: HeldAttempt, result: Result, resolution: Resolution) -> None:
+            self.counted.append((held.attempt_id, result, resolution.charge.microusd))
             self.heard.set()
 
         return Reconciler(
@@ -478,6 +479,7 @@ def test_resolutions(found: Found, unit: PriceUnit | None, charge: int, cost: in
     assert resolution is not None
     assert (charge, cost) == (resolution.charge.microusd, resolution.cost.microusd)
     assert (charge == 0) == resolution.release
+    assert max(cost - HELD.amount_microusd, 0) == resolution.uncharged.microusd
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from gateway.accounting import Attempt, HeldAttempt, Ledger
 from gateway.accounting import Result as Asked
+from gateway.accounting.resolution import UNRESOLVED
 from gateway.cli.failures import CommandFailed, Commands
 from gateway.cli.ledger import verify
 from gateway.cli.looking_up import Answer, Count, look_up
@@ -192,7 +193,7 @@ def test_a_round_of_questions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
     async def ask(settings: Settings, count: Count) -> int:
         assert 7 == settings.reconcile.every_seconds
-        count(HELD, Asked.UNKNOWN, Money(0))
+        count(HELD, Asked.UNKNOWN, UNRESOLVED)
         return 0
 
     assert [Answer(HELD, Asked.UNKNOWN, Money(0))] == look_up(config, ask)
