@@ -12,10 +12,17 @@ import pytest
 from tests.end_to_end.asking import Caller, Reply, on, text
 from tests.end_to_end.household import House, gateway_running
 from tests.end_to_end.ledger import ledger_locked
-from tests.end_to_end.upstreams import Upstreams
+from tests.end_to_end.upstreams import RUNFLOW_MICROUSD, Upstreams
 
 FOLLOWERS = 19
-SHARING = {"tenants": {"acme": {"share_cache": True}, "poor": {"share_cache": True}}}
+SHARING = {
+    "tenants": {
+        "acme": {"share_cache": True},
+        "poor": {"share_cache": True},
+        "marked": {"share_cache": True, "markup": "1.15"},
+        "fixed": {"share_cache": True, "prices": {"runflow-eu": "0.0011"}},
+    }
+}
 SPENT = "0.000001"
 
 
@@ -84,6 +91,71 @@ async def test_a_follower_goes_on_without_a_leader_that_may_not_spend(
         assert refused.status == (401 if trouble == "revoked" else 402)
     assert_answered(replies, FOLLOWERS - 1)
     assert (2 if trouble == "ceiling" else 1) == len(upstreams.books())
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        "hurry",
+        "tenant_budget",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("key_budget", "tag_budget", "revoked", "hangup")),
+    ],
+)
+async def test_a_follower_s_trouble_stays_its_own(
+    sharing_house: House, upstreams: Upstreams, session: aiohttp.ClientSession, trouble: str
+) -> None:
+    """One in the middle who may not spend, has no time or hangs up changes nothing for those before and after it."""
+    office = Caller(sharing_house.url, session, sharing_house.key)
+    key = await key_of(office, "poor" if trouble == "tenant_budget" else "acme")
+    other = await key_of(office, "acme")
+    asked = question(upstreams)
+    body: dict[str, Any] = question(upstreams, deadline_seconds=1) if trouble == "hurry" else dict(asked)
+    if trouble.endswith("budget"):
+        await in_trouble(office, trouble, key)
+        body["tags"] = {"team": "red"} if trouble == "tag_budget" else {}
+    troubled, rest = (Caller(sharing_house.url, session, each["key"]) for each in (key, other))
+    await troubled.get("/v1/deployments")  # its key is known from here on
+    upstreams.strike("runflow-eu", {"kind": "latency", "seconds": 3})
+    before = [asyncio.create_task(rest.segment(asked)) for _ in range(10)]
+    await office.until_in_flight("runflow-eu", 1)
+    middle = asyncio.create_task(troubled.segment(body, status=None))
+    await asyncio.sleep(0.2)
+    after = [asyncio.create_task(rest.segment(asked)) for _ in range(9)]
+    if trouble == "hangup":
+        middle.cancel()
+    if trouble == "revoked":
+        await office.send("DELETE", f"/admin/v1/keys/{key['id']}", status=200)
+    replies = [await each for each in (*before, *after)]
+    assert_answered(replies, 18)
+    assert not any("poor" in str(each.body) for each in replies)
+    assert 1 == len(upstreams.books())
+    if trouble == "hangup":
+        return
+    reply = await middle
+    if trouble == "hurry":
+        assert 504 == reply.status
+    else:
+        assert (200, 0, ["joined"]) == (reply.status, reply.charged, reply.caches)  # free, as a hit is
+
+
+async def test_what_a_joined_answer_has_saved_is_in_the_caller_s_own_terms(
+    sharing_house: House, upstreams: Upstreams, session: aiohttp.ClientSession
+) -> None:
+    """Who joins another tenant's call reads what its own would have cost, and no word of the other one's terms."""
+    office = Caller(sharing_house.url, session, sharing_house.key)
+    keys = [await key_of(office, tenant) for tenant in ("marked", "fixed", "acme")]
+    buyer, *joining = (Caller(sharing_house.url, session, each["key"]) for each in keys)
+    upstreams.strike("runflow-eu", {"kind": "latency", "seconds": 2})
+    first = asyncio.create_task(buyer.segment(question(upstreams)))
+    await office.until_in_flight("runflow-eu", 1)
+    replies = await asyncio.gather(*(each.segment(question(upstreams)) for each in joining))
+    bought = await first
+    assert (["miss"], 5750) == (bought.caches, bought.charged)
+    assert [(["joined"], 0, 1100), (["joined"], 0, RUNFLOW_MICROUSD)] == [
+        (each.caches, each.charged, each.body["cost"]["saved_microusd"]) for each in replies
+    ]
+    assert not any(word in str(each.body) for each in replies for word in ("marked", "5750", "0.00575"))
+    assert 1 == len(upstreams.books())
 
 
 async def test_a_follower_has_its_own_time(
