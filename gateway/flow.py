@@ -129,11 +129,10 @@ async def recall_join_or_buy(purchase: Purchase, services: Services) -> Answer:
     """
     request, question = purchase.request, purchase.question
     digest = question_digest(question, scope_of(request.caller))
-    if request.cache.mode is CacheMode.USE:
-        kept = recall(digest, question, request, services)
-        if kept is not None:
-            return _free(kept, CacheStatus.HIT, purchase, services)
     while True:
+        kept = recall(digest, question, request, services) if request.cache.mode is CacheMode.USE else None
+        if kept is not None:  # also when somebody was left behind meanwhile whom others have overtaken
+            return _free(kept, CacheStatus.HIT, purchase, services)
         screening = _without(purchase.left_behind, screened(request, question, services, purchase.promised))
         if not screening.candidates:
             raise _explained(purchase, screening, services)

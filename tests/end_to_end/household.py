@@ -87,10 +87,14 @@ def gateway_running(
     *,
     changes: Mapping[str, Mapping[Any, Any]] | None = None,
     clock: Callable[[], float] = time.monotonic,
+    database_url: str | None = None,
 ) -> Iterator[House]:
-    """Run a gateway on a thread while the block lasts; its log goes to a file in *state*."""
+    """Run a gateway on a thread while the block lasts; its log goes to a file in *state*, as does its ledger."""
     state.mkdir(parents=True, exist_ok=True)
-    settings: Settings = settings_from_yaml(configuration(sandbox, changes), environ={"MASKGATE_STATE_DIR": str(state)})
+    environ = {"MASKGATE_STATE_DIR": str(state)}
+    if database_url is not None:
+        environ["MASKGATE_DATABASE_URL"] = database_url
+    settings: Settings = settings_from_yaml(configuration(sandbox, changes), environ=environ)
     with (
         (state / "gateway.log").open("a", encoding="utf-8") as log,
         running(lambda: create_app(settings, log_to=log, show=lambda _key: None, clock=clock)) as url,

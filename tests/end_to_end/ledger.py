@@ -2,10 +2,12 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
+
+import asyncpg  # type: ignore[import-untyped]  # ships no types
 
 from tests.end_to_end.upstreams import Billed
 
@@ -44,16 +46,30 @@ def read_ledger(state: Path) -> list[Account]:
     return [_account(row, endings.get(row["attempt_id"])) for row in rows if row["phase"] == 0]
 
 
-@contextmanager
-def ledger_locked(state: Path) -> Iterator[sqlite3.Connection]:
-    """Let nobody else write to the ledger while the block lasts, so that a leader waits and others join it."""
-    connection = sqlite3.connect(state / "maskgate.db", isolation_level=None)
-    connection.execute("BEGIN IMMEDIATE")
+@asynccontextmanager
+async def ledger_locked(url: str) -> AsyncIterator[Callable[[str], Awaitable[object]]]:
+    """
+    Let nobody else write to the ledger while the block lasts, so that a leader waits and others join it.
+
+    What is given executes a statement; it is committed when the block ends.
+    """
+    if url.startswith("sqlite:///"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+
+            async def execute(statement: str) -> object:
+                return connection.execute(statement)
+
+            yield execute
+            connection.execute("COMMIT")
+        return
+    server = await asyncpg.connect(url)
     try:
-        yield connection
-        connection.execute("COMMIT")
+        async with server.transaction():
+            await server.execute("LOCK TABLE entries IN EXCLUSIVE MODE")
+            yield server.execute
     finally:
-        connection.close()
+        await server.close()
 
 
 def _account(opened: sqlite3.Row, ending: sqlite3.Row | None) -> Account:

@@ -59,12 +59,19 @@ def assert_answered(replies: list[Reply], joined: int) -> None:
     assert all(reply.body["instances"] for reply in replies)
 
 
+@pytest.fixture
+def either_house(upstreams: Upstreams, tmp_path: Path, database_url: str) -> Iterator[House]:
+    """Run such a gateway on each kind of database."""
+    with gateway_running(upstreams.sandbox, tmp_path / "sharing", changes=SHARING, database_url=database_url) as house:
+        yield house
+
+
 @pytest.mark.parametrize("trouble", ["key_budget", "tag_budget", "tenant_budget", "revoked", "ceiling"])
 async def test_a_follower_goes_on_without_a_leader_that_may_not_spend(
-    sharing_house: House, upstreams: Upstreams, session: aiohttp.ClientSession, trouble: str
+    either_house: House, upstreams: Upstreams, session: aiohttp.ClientSession, trouble: str, database_url: str
 ) -> None:
     """One caller's key, budget or ceiling is its own: the next one buys, once for all the others."""
-    office = Caller(sharing_house.url, session, sharing_house.key)
+    office = Caller(either_house.url, session, either_house.key)
     key = await key_of(office, "poor" if trouble == "tenant_budget" else "acme")
     other = await key_of(office, "acme")
     asked = question(upstreams)
@@ -75,16 +82,17 @@ async def test_a_follower_goes_on_without_a_leader_that_may_not_spend(
     if trouble == "ceiling":
         body["prompts"] = [text("right shoe"), text("left shoe")]
         body["route"] = {**body["route"], "max_charge_usd": "0.006"}
-    leader, follower = (Caller(sharing_house.url, session, each["key"]) for each in (key, other))
+    leader, follower = (Caller(either_house.url, session, each["key"]) for each in (key, other))
     await leader.get("/v1/deployments")  # its key is known from here on
-    with ledger_locked(sharing_house.state) as ledger:
+    async with ledger_locked(database_url) as execute:
         first = asyncio.create_task(leader.segment(body, status=None))
         await asyncio.sleep(0.3)
         rest = [asyncio.create_task(follower.segment(asked)) for _ in range(FOLLOWERS)]
         await asyncio.sleep(0.7)
         if trouble == "revoked":
-            ledger.execute("UPDATE api_keys SET revoked_at = 1 WHERE id = ?", (key["id"],))
+            await execute(f"UPDATE api_keys SET revoked_at = 1 WHERE id = '{key['id']}'")
     refused, replies = await first, [await each for each in rest]
+    assert not any(word in str(each.body) for each in replies for word in ("poor", SPENT, "budget"))
     if trouble == "ceiling":
         assert "error" in refused.body["answers"][1]
     else:
@@ -185,7 +193,9 @@ async def test_the_most_urgent_one_sets_the_pace(
     first = asyncio.create_task(caller.segment(asked(8), status=None))
     await asyncio.sleep(0.2)
     replies = await asyncio.gather(*(caller.segment(asked(4)) for _ in range(FOLLOWERS)))
-    assert_answered(replies, FOLLOWERS - 1)
+    caches = Counter(cache for reply in replies for cache in reply.caches)
+    assert (1, FOLLOWERS - 1) == (caches["miss"], caches["joined"] + caches["hit"])  # a hit: it came when all was done
+    assert all(reply.body["instances"] for reply in replies)
     assert ["runflow-us"] == [call.upstream for call in upstreams.books()]
     upstreams.strike("runflow-eu")
     first.cancel()
