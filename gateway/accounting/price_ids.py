@@ -10,35 +10,40 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from gateway.accounting.pricing import AT_COST, Price, Terms
+from gateway.accounting.pricing import AT_COST, Price, Terms, most
 from providers.contract import NOTHING, Money, PriceUnit
 
 _TERMS = re.compile(r"[^*=]*(?:\*(?P<markup>\d{1,9}(?:\.\d{1,6})?)|=(?P<fixed>\d{1,13}\.\d{6}))", re.ASCII)
 
 
-def agreed_terms(price_id: str, reserved: Money, price: Price | None) -> Terms:
+def agreed_terms(price_id: str, reserved: Money, price: Price | None, seconds: float | None = None) -> Terms:
     """
-    Return the terms of a reservation, by which one call is one unit: how long it took is not known any more.
+    Return the terms of a reservation.
 
-    Where the price is not in the price book any more, or is by the second, the list price of the call follows from what
-    was reserved: without its markup, rounded down; in its proportion to a fixed price; what was reserved where a fixed
-    price is all that is known, so that nothing is earned on a guess; nothing under a markup of 0, which leaves no trace
-    of it. The provider's statement corrects each of them.
+    Where the price is not in the price book any more, or now says less than was reserved by it, or is by the second of
+    a call whose seconds nobody knows, one call is one unit, and its list price follows from what was reserved: without
+    its markup, rounded down; in its proportion to a fixed price; what was reserved where a fixed price is all that is
+    known, so that nothing is earned on a guess; nothing under a markup of 0, which leaves no trace of it. The
+    provider's statement corrects each of them.
 
     Args:
         price_id: the reservation's.
         reserved: what it has set aside.
         price: of that id; None where the price book has none.
+        seconds: how long the call has worked; None where nobody knows.
 
     >>> agreed_terms("eu@2026-04-05*1.15", Money(5750), None).price.usd
     Money(microusd=5000)
     """
     markup, fixed = _read(price_id)
-    if price is not None and price.unit is not PriceUnit.SECOND:
-        listed = price.usd
-    elif fixed is None:
+    by_the_second = price is not None and price.unit is PriceUnit.SECOND
+    if price is not None:
+        terms = Terms(price, markup, fixed)
+        if seconds is not None if by_the_second else most(terms, seconds=0) >= reserved:
+            return terms
+    if fixed is None:
         listed = _without_markup(markup, reserved) or NOTHING
-    elif price is not None and fixed > NOTHING:
+    elif price is not None and by_the_second and fixed > NOTHING:
         listed = Money(reserved.microusd * price.usd.microusd // fixed.microusd)
     else:
         listed = reserved

@@ -52,22 +52,23 @@ def resolve(
             one may know that it is billed; that it is not billed says nothing there.
     """
     if found.fate is Fate.CHARGED:
-        return _billed(held, price, found.cost)
+        return _billed(held, price, found.cost, found.seconds)
     if not same_account:
         return None
     if found.fate is Fate.NOT_CHARGED:
-        if (unit if price is None else price.unit) is PriceUnit.REQUEST:
-            return _billed(held, price, None)  # the operator's price says that a call is owed for, however it ended
+        if (unit if price is None else price.unit) is PriceUnit.REQUEST:  # a call is owed for, however it ended
+            return _billed(held, price, None, None)
         return Resolution(NOTHING, NOTHING, None, release=True)
     if found.fate is Fate.ABSENT and believe_absence:
         return Resolution(NOTHING, NOTHING, None, release=True)
     return None
 
 
-def _billed(held: HeldAttempt, price: Price | None, reported: Money | None) -> Resolution:
-    """Return the end of a hold that the provider has billed, with its figure where it gives one."""
+def _billed(held: HeldAttempt, price: Price | None, reported: Money | None, seconds: float | None) -> Resolution:
+    """Return the end of a hold that the provider has billed, with its figure and the time of work where it has them."""
     if reported is not None and reported < NOTHING:  # a negative figure is no bill
         reported = None
     reserved = Money(held.amount_microusd)
-    owed = charge(agreed_terms(held.price_id, reserved, price), Usage(reported=reported), reserved)
+    terms = agreed_terms(held.price_id, reserved, price, seconds)
+    owed = charge(terms, Usage(seconds or 0.0, reported), reserved)
     return Resolution(owed.charge, owed.cost, reported, release=False, uncharged=owed.uncharged)

@@ -30,3 +30,5 @@ class Found:
     """What the provider bills for a charged one; None where it names no figure."""
     upstream_ref: str | None = None
     """The provider's name for the call, where it has one."""
+    seconds: float | None = None
+    """Seconds of work of a charged one, as `Usage.seconds` would have had them; None where the provider does not say."""

@@ -123,7 +123,7 @@ def to_found(runs: Sequence[Run]) -> Found:
         return Found(Fate.NOT_CHARGED, upstream_ref=upstream_ref)
     costs = [run.cost for run in billed if run.cost is not None]
     cost = sum(costs, NOTHING) if len(costs) == len(billed) else None
-    return Found(Fate.CHARGED, cost, billed[0].id)
+    return Found(Fate.CHARGED, cost, billed[0].id, sum(run.seconds for run in billed))
 
 
 def to_error(reply: Reply, *, now: float, hide: Iterable[str] = ()) -> ProviderError:

@@ -83,6 +83,33 @@ def test_the_cost_comes_back(usd: Money, markup: Fraction) -> None:
     assert usd == agreed_terms(terms.id, reserved, None).price.usd == most_cost(terms.id, reserved)
 
 
+@given(
+    usd=MONEY,
+    markup=MARKUPS,
+    fixed=st.none() | MONEY,
+    seconds=st.floats(0, 600),
+    reported=st.none() | st.integers(0, 10**10).map(Money),
+)
+def test_a_late_charge_by_the_second_is_the_one_in_time(
+    usd: Money, markup: Fraction, fixed: Money | None, seconds: float, reported: Money | None
+) -> None:
+    """Where the provider says how long it has worked, that counts as it would have in time."""
+    by_second = price(usd, PriceUnit.SECOND)
+    terms = Terms(by_second, markup) if fixed is None else Terms(by_second, fixed=fixed)
+    reserved = most(terms, seconds=30)
+    in_time = charge(terms, Usage(seconds, reported), reserved)
+    held = HeldAttempt(7, "att_1", "eu", "runflow", "sam-3", reserved.microusd, 0, None, "acme", terms.id)
+    late = resolve(Found(Fate.CHARGED, reported, seconds=seconds), held, by_second, None, believe_absence=False)
+    assert late is not None
+    assert (in_time.charge, in_time.cost, in_time.uncharged) == (late.charge, late.cost, late.uncharged)
+
+
+def test_a_price_that_was_lowered_in_its_place_is_not_that_of_the_reservation() -> None:
+    """What was reserved at $0.005 costs that, though the book says $0.003 of the same day by now."""
+    late = charge(agreed_terms("eu@2026-04-05", Money(5000), price(Money(3000))), Usage(), Money(5000))
+    assert (Money(5000), Money(5000)) == (late.charge, late.cost)
+
+
 def test_a_second_s_share_of_a_fixed_price() -> None:
     """How long a call took is not known any more: it is taken to have been all that was reserved."""
     terms = Terms(price(Money(1000), PriceUnit.SECOND), fixed=Money(1500))

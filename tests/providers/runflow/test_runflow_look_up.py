@@ -19,16 +19,16 @@ def run(status: str, cost: str | None = None, **others: Any) -> dict[str, Any]:
     ("runs", "found"),
     [
         ([], Found(Fate.ABSENT)),
-        ([run("succeeded", "0.005")], Found(Fate.CHARGED, Money(5000), RUN)),
-        ([run("partial_succeeded", "0.0075")], Found(Fate.CHARGED, Money(7500), RUN)),
-        ([run("succeeded")], Found(Fate.CHARGED, None, RUN)),
+        ([run("succeeded", "0.005")], Found(Fate.CHARGED, Money(5000), RUN, 0.0)),
+        ([run("partial_succeeded", "0.0075")], Found(Fate.CHARGED, Money(7500), RUN, 0.0)),
+        ([run("succeeded")], Found(Fate.CHARGED, None, RUN, 0.0)),
         ([run("queued")], Found(Fate.UNKNOWN, None, RUN)),
         ([run("some_new_status")], Found(Fate.UNKNOWN, None, RUN)),
         ([run("failed")], Found(Fate.NOT_CHARGED, None, RUN)),
         ([run("canceled", "0")], Found(Fate.NOT_CHARGED, None, RUN)),
-        ([run("cancelled", "0.005")], Found(Fate.CHARGED, Money(5000), RUN)),
-        ([run("failed"), run("succeeded", "0.005")], Found(Fate.CHARGED, Money(5000), RUN)),
-        ([run("succeeded", "0.005"), run("succeeded", "0.005")], Found(Fate.CHARGED, Money(10_000), RUN)),
+        ([run("cancelled", "0.005")], Found(Fate.CHARGED, Money(5000), RUN, 0.0)),
+        ([run("failed"), run("succeeded", "0.005")], Found(Fate.CHARGED, Money(5000), RUN, 0.0)),
+        ([run("succeeded", "0.005"), run("succeeded", "0.005")], Found(Fate.CHARGED, Money(10_000), RUN, 0.0)),
         ([run("running"), run("succeeded", "0.005")], Found(Fate.UNKNOWN, None, RUN)),
     ],
 )
@@ -65,7 +65,7 @@ GONE = "0197aaaa-0000-7000-8000-00000000ffff"
 async def test_a_run_unknown_by_its_id_is_searched_for(scene: Scene) -> None:
     """Where the id is answered 404, the list is asked by our reference, and what it knows counts."""
     scene.fake.listed = [run("succeeded", "0.005")]
-    assert Found(Fate.CHARGED, Money(5000), RUN) == await scene.look_up(GONE)
+    assert Found(Fate.CHARGED, Money(5000), RUN, 0.0) == await scene.look_up(GONE)
 
 
 async def test_a_run_that_was_there_is_never_absent(scene: Scene) -> None:
