@@ -31,4 +31,4 @@ class Found:
     upstream_ref: str | None = None
     """The provider's name for the call, where it has one."""
     seconds: float | None = None
-    """Seconds of work of a charged one, as `Usage.seconds` would have had them; None where the provider does not say."""
+    """Seconds of work of a charged one, as `Usage.seconds` would have them; None where the provider does not say."""
